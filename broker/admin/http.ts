@@ -1,0 +1,131 @@
+// The door for people and machines: one fastify application on connections that the port hands over. It owns
+// the reserved paths; it must never reach into a domain.
+
+import { randomUUID } from "node:crypto"
+import { createServer, type Server } from "node:http"
+import websocket from "@fastify/websocket"
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify"
+import type { Status } from "../engine/status.ts"
+import { registerProbes } from "./probes.ts"
+
+const PROBES = ["/healthz", "/readyz", "/startupz", "/health"]
+const REQUEST_ID = /^[\x21-\x7e]{1,128}$/
+const HEADER_TIMEOUT_MS = 10_000
+
+/** Body of every error that is not a probe's (docs/PROTOCOL.md, H-2). */
+export interface HttpErrorBody {
+  readonly error: string
+  readonly code: string
+  readonly message: string
+  readonly request_id: string
+}
+
+const REASONS: Readonly<Record<number, string>> = {
+  400: "Bad Request",
+  403: "Forbidden",
+  404: "Not Found",
+  405: "Method Not Allowed",
+  413: "Payload Too Large",
+  426: "Upgrade Required",
+  500: "Internal Server Error",
+  503: "Service Unavailable",
+}
+
+function refuse(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  status: number,
+  code: string,
+  message: string,
+): FastifyReply {
+  const body: HttpErrorBody = { error: REASONS[status] ?? "Error", code, message, request_id: request.id }
+  return reply.code(status).header("cache-control", "no-store").send(body)
+}
+
+/** What the WebSocket door decides about an upgrade, before it happens: null to let it in. */
+export type UpgradeJudge = (
+  request: FastifyRequest,
+) => { readonly status: number; readonly code: string; readonly message: string } | null
+
+/** Takes over an upgraded connection. */
+export type SocketTaker = (socket: import("ws").WebSocket, request: FastifyRequest) => void
+
+export interface HttpOptions {
+  readonly status: Status
+  readonly judgeUpgrade: UpgradeJudge
+  readonly takeSocket: SocketTaker
+  /** Largest WebSocket message. */
+  readonly messageBytesMax: number
+  /** Plaintext is for probes only. */
+  readonly tlsOnly: boolean
+  /** An exception in a handler: reported, never shown. */
+  readonly onError: (error: unknown, request: FastifyRequest) => void
+}
+
+/** The application and the server whose `connection` event the port emits. */
+export interface HttpDoor {
+  readonly app: FastifyInstance
+  readonly server: Server
+}
+
+export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
+  const { status, judgeUpgrade, takeSocket, messageBytesMax, tlsOnly, onError } = options
+  let server: Server | null = null
+  const app = fastify({
+    serverFactory: handler => {
+      server = createServer({ headersTimeout: HEADER_TIMEOUT_MS, noDelay: true }, handler)
+      return server
+    },
+    forceCloseConnections: true,
+    routerOptions: { ignoreTrailingSlash: true },
+    genReqId: request => {
+      const given = request.headers["x-request-id"]
+      return typeof given === "string" && REQUEST_ID.test(given) ? given : randomUUID()
+    },
+  })
+
+  app.addHook("onRequest", async (request, reply) => {
+    reply.header("x-request-id", request.id)
+    reply.header("x-content-type-options", "nosniff")
+    reply.header("referrer-policy", "no-referrer")
+    const path = request.url.split("?", 1)[0]!
+    if (tlsOnly && !("encrypted" in request.raw.socket) && !PROBES.includes(path)) {
+      return refuse(request, reply, 403, "tls_required", "this port takes TLS only")
+    }
+    if (request.ws && path !== "/ws")
+      return refuse(request, reply, 404, "not_found", "nothing to upgrade to here")
+  })
+
+  await app.register(websocket, {
+    options: { maxPayload: messageBytesMax, perMessageDeflate: false, clientTracking: false },
+  })
+
+  registerProbes(app, status)
+
+  app.route({
+    method: "GET",
+    url: "/ws",
+    preValidation: async (request, reply) => {
+      if (!request.ws) return
+      const refusal = judgeUpgrade(request)
+      if (refusal !== null) return refuse(request, reply, refusal.status, refusal.code, refusal.message)
+    },
+    handler: (request, reply) => {
+      reply.header("upgrade", "websocket")
+      return refuse(request, reply, 426, "upgrade_required", "connect with a WebSocket")
+    },
+    wsHandler: takeSocket,
+  })
+
+  app.setNotFoundHandler((request, reply) =>
+    refuse(request, reply, 404, "not_found", "there is nothing at this path"),
+  )
+  app.setErrorHandler((error: { statusCode?: number }, request, reply) => {
+    const code = error.statusCode ?? 500
+    if (code < 500) return refuse(request, reply, code, "invalid_request", "the request cannot be handled")
+    onError(error, request)
+    return refuse(request, reply, 500, "internal", "the request could not be handled")
+  })
+  await app.ready()
+  return { app, server: server! }
+}

@@ -1,0 +1,409 @@
+// The broker put together: both lanes, the doors, identity, the way up and the way down. The one place that
+// knows everybody; it decides nothing that a domain, the engine or a door could.
+
+import type { Socket } from "node:net"
+import { MessageChannel, type MessagePort, Worker } from "node:worker_threads"
+import { FRAME_BYTES_MAX } from "../protocol/frame.ts"
+import { type HttpDoor, openHttp } from "./admin/http.ts"
+import { type Config, isLoopback } from "./config.ts"
+import { LeaseDomain } from "./domains/lease.ts"
+import { NoticeDomain } from "./domains/notice.ts"
+import { RpcDomain } from "./domains/rpc.ts"
+import { type DurableMessage, type DurableRequest, type DurableStart, stackOf } from "./durable.ts"
+import { Engine, type Identity } from "./engine/engine.ts"
+import { Lane } from "./engine/lane.ts"
+import { Status } from "./engine/status.ts"
+import { FenceBlocks } from "./fences.ts"
+import { Watched } from "./files.ts"
+import { IdentityVerifier, type Verified } from "./identity.ts"
+import { durableLimits, engineLimits, liveLimits } from "./limits.ts"
+import { type Admission, type Carrier, Connection } from "./transport/connection.ts"
+import { OutboundAccount } from "./transport/outbound.ts"
+import { type BoundPort, checkTls, Port, type TlsFiles } from "./transport/port.ts"
+import { TcpCarrier } from "./transport/tcp.ts"
+import { WebSocketCarrier, withOuterLength } from "./transport/websocket.ts"
+import type { World } from "./world.ts"
+
+export interface BrokerOptions {
+  readonly config: Config
+  readonly world: World
+  readonly version: string
+  /** Signs and verifies where nothing else is configured; null for none. */
+  readonly developmentSecret: string | null
+  /** The broker cannot go on. The process ends, and starts anew from the file. */
+  readonly onFatal: (reason: string) => void
+}
+
+const ANYBODY: Identity = { family: 1, permissions: null }
+/** A drain ends no sooner, so that probes see it. */
+const DRAIN_MS_MIN = 1_000
+/** Connections that are being closed get this long. */
+const CLOSE_MS = 1_000
+const DRAIN_LOOK_MS = 50
+/** Complaints of one kind are written this often at most. */
+const COMPLAIN_EVERY_MS = 60_000
+
+export class Broker {
+  private readonly options: BrokerOptions
+  readonly status: Status
+  private readonly engine: Engine
+  private readonly live: Lane
+  private readonly fences: FenceBlocks
+  private readonly outbound: OutboundAccount
+  private readonly port: MessagePort
+  private readonly worker: Worker
+  private readonly connections = new Map<Connection, { verified: Verified | null }>()
+  private readonly complained = new Map<string, number>()
+  private doors: Port | null = null
+  private bound: BoundPort | null = null
+  private boundTcp: BoundPort | null = null
+  private http: HttpDoor | null = null
+  private verifier: IdentityVerifier | null = null
+  private tls: Watched<TlsFiles> | null = null
+  private whenReady: () => void = () => undefined
+  private whenClosed: () => void = () => undefined
+  private onProblem: (problem: Error) => void = () => undefined
+
+  private constructor(options: BrokerOptions) {
+    this.options = options
+    const { config, world, version } = options
+    const beat = new SharedArrayBuffer(4)
+    const cell = new Int32Array(beat)
+    Atomics.store(cell, 0, Math.floor(world.now() / 1_000))
+    this.status = new Status(version, world.now, () => Atomics.load(cell, 0) * 1_000)
+    this.fences = new FenceBlocks(() => this.ask("fences"))
+    this.outbound = new OutboundAccount({
+      bytesMax: config.maxOutboundBytes,
+      totalBytesMax: config.maxOutboundTotalBytes,
+    })
+    const limits = liveLimits(config)
+    this.live = new Lane({
+      domains: {
+        notice: new NoticeDomain(limits.notice),
+        rpc: new RpcDomain(limits.rpc),
+        lease: new LeaseDomain(limits.lease, this.fences),
+      },
+      store: null,
+      firstId: 1,
+      random: world.random,
+      noticeRoom: session => this.outbound.noticeBytesMax - this.engine.pendingBytes(session),
+      parkedMax: limits.parkedMax,
+      onBug: (error, name) => world.log("error", "a request threw", { request: name, stack: stackOf(error) }),
+      onWritable: () => undefined,
+    })
+    let cancelDue: () => void = () => undefined
+    this.engine = new Engine({
+      live: this.live,
+      link: { post: batch => this.port.postMessage(batch, [batch.buffer as ArrayBuffer]) },
+      limits: engineLimits(config),
+      now: world.now,
+      soon: world.soon,
+      at: (due, work) => {
+        cancelDue()
+        cancelDue = world.later(due - world.now(), work)
+      },
+    })
+    const { port1, port2 } = new MessageChannel()
+    this.port = port1
+    const start: DurableStart = {
+      port: port2,
+      folder: config.storageMode === "memory" ? null : config.storagePath,
+      limits: durableLimits(config),
+      beat,
+    }
+    // SQLite's temporary files belong on the volume: the root of a container may be read-only.
+    if (start.folder !== null) process.env["SQLITE_TMPDIR"] = start.folder
+    const file = import.meta.url.endsWith(".ts") ? "./thread.ts" : "./thread.js"
+    this.worker = new Worker(new URL(file, import.meta.url), {
+      workerData: start,
+      transferList: [port2],
+      stdin: false,
+    })
+    this.worker.on("error", error => this.fail(stackOf(error)))
+    this.port.on("message", (message: DurableMessage) => this.hear(message))
+  }
+
+  /**
+   * Starts a broker: listens first and loads after. Resolves once programs are let in; rejects where it
+   * cannot start. `bound` hears where it listens, before anything is loaded.
+   */
+  static async start(
+    options: BrokerOptions,
+    bound: (broker: Broker) => void = () => undefined,
+  ): Promise<Broker> {
+    const broker = new Broker(options)
+    try {
+      await broker.open(bound)
+      return broker
+    } catch (error) {
+      await broker.abandon()
+      throw error
+    }
+  }
+
+  /** Where it listens for everything. */
+  get address(): BoundPort {
+    return this.bound!
+  }
+
+  /** Where it listens for raw TCP alone, or null. */
+  get tcpAddress(): BoundPort | null {
+    return this.boundTcp
+  }
+
+  private async open(bound: (broker: Broker) => void): Promise<void> {
+    const { config, world } = this.options
+    const ready = new Promise<void>((resolve, reject) => {
+      this.whenReady = resolve
+      this.onProblem = reject
+    })
+    // Whoever fails first decides; the other must not become an unhandled rejection.
+    ready.catch(() => undefined)
+    this.verifier = await IdentityVerifier.open(config, world, this.options.developmentSecret, () =>
+      this.recheck(),
+    )
+    this.http = await openHttp({
+      status: this.status,
+      judgeUpgrade: request => this.judgeUpgrade(request.headers.origin),
+      takeSocket: (socket, request) => {
+        const raw = request.raw.socket
+        const connection = this.admit(new WebSocketCarrier(socket, raw))
+        socket.on("message", (data, isBinary) => {
+          if (isBinary) connection.receive(withOuterLength(data as Buffer))
+          else connection.violate("a text message")
+        })
+        socket.on("error", () => socket.terminate())
+        socket.on("close", () => this.forget(connection))
+      },
+      messageBytesMax: FRAME_BYTES_MAX,
+      tlsOnly: config.tlsOnly,
+      onError: (error, request) =>
+        world.log("error", "an HTTP request failed", {
+          path: request.routeOptions.url,
+          stack: stackOf(error),
+        }),
+    })
+    await this.listen(this.http)
+    bound(this)
+    await ready
+  }
+
+  private async listen(http: HttpDoor): Promise<void> {
+    const { config, world } = this.options
+    const { tlsCertFile, tlsKeyFile } = config
+    if (tlsCertFile !== null && tlsKeyFile !== null) {
+      this.tls = new Watched([tlsCertFile, tlsKeyFile], tlsFiles, world, files => this.doors?.renew(files))
+    }
+    this.doors = new Port({
+      takeHttp: socket => {
+        http.server.emit("connection", socket)
+        socket.resume()
+      },
+      takeTcp: (socket, first) => this.takeTcp(socket, first),
+      tls: this.tls?.value ?? null,
+      tlsOnly: config.tlsOnly,
+      detectTimeoutMs: config.detectTimeoutSeconds * 1_000,
+      later: world.later,
+      onMalformed: reason => this.complain(`connection closed: ${reason}`),
+    })
+    const main = await this.doors.listen(config.bindAddr, config.httpPort, false)
+    const tcp =
+      config.tcpPort === null ? null : await this.doors.listen(config.bindAddr, config.tcpPort, true)
+    this.bound = main
+    this.boundTcp = tcp
+    this.status.listening = true
+    if (!config.authRequired) {
+      const level = isLoopback(config.bindAddr) ? "info" : "warn"
+      world.log(level, "every program may do everything: FITZ_AUTH_REQUIRED=false", { address: main.address })
+    }
+    world.log("info", "listening", { address: main.address, port: main.port, tcpPort: tcp?.port ?? null })
+  }
+
+  // ── programs ───────────────────────────────────────────────────────────────────────────────────────────
+
+  private judgeUpgrade(
+    origin: string | undefined,
+  ): ReturnType<Parameters<typeof openHttp>[0]["judgeUpgrade"]> {
+    if (!this.status.open) {
+      const code = this.status.draining ? "shutting_down" : "not_ready"
+      return { status: 503, code, message: "programs are not let in now" }
+    }
+    if (this.full)
+      return { status: 503, code: "too_many_connections", message: "too many programs are connected" }
+    if (origin !== undefined && !this.options.config.wsAllowedOrigins.includes(origin)) {
+      return { status: 403, code: "origin_not_allowed", message: "this origin may not connect" }
+    }
+    return null
+  }
+
+  private get full(): boolean {
+    return this.connections.size >= this.options.config.maxConnections
+  }
+
+  private takeTcp(socket: Socket, first: Uint8Array): boolean {
+    if (!this.status.open || this.full) return false
+    const connection = this.admit(new TcpCarrier(socket))
+    socket.on("data", piece => connection.receive(piece))
+    socket.on("end", () => socket.end())
+    socket.on("close", () => this.forget(connection))
+    connection.receive(first)
+    return true
+  }
+
+  private admit(carrier: Carrier): Connection {
+    const { config, world } = this.options
+    const held: { verified: Verified | null } = { verified: null }
+    const admission: Admission = {
+      anonymous: !config.authRequired,
+      anybody: ANYBODY,
+      connectTimeoutMs: config.connectTimeoutSeconds * 1_000,
+      later: world.later,
+      verify: async token => {
+        const verified = await this.verifier!.verify(token)
+        if (typeof verified === "string") {
+          this.complain(`CONNECT refused: ${verified}`)
+          return null
+        }
+        held.verified = verified
+        return verified
+      },
+      onMalformed: reason => this.complain(`connection closed: ${reason}`),
+    }
+    const connection = new Connection(carrier, this.engine, admission, this.outbound)
+    this.connections.set(connection, held)
+    return connection
+  }
+
+  private forget(connection: Connection): void {
+    this.connections.delete(connection)
+    connection.closed()
+  }
+
+  /** The family map has changed: whoever has lost its family, or moved to another, has to come again. */
+  private recheck(): void {
+    for (const [connection, { verified }] of this.connections) {
+      if (verified === null) continue
+      if (this.verifier?.familyOf(verified.identity) !== verified.family) connection.end("violation")
+    }
+  }
+
+  private complain(message: string): void {
+    const now = this.options.world.now()
+    if (now - (this.complained.get(message) ?? Number.NEGATIVE_INFINITY) < COMPLAIN_EVERY_MS) return
+    this.complained.set(message, now)
+    this.options.world.log("warn", message)
+  }
+
+  // ── the durable lane ───────────────────────────────────────────────────────────────────────────────────
+
+  private ask(request: DurableRequest): void {
+    this.port.postMessage(request)
+  }
+
+  private hear(message: DurableMessage): void {
+    const { status } = this
+    switch (message.kind) {
+      case "done":
+        this.engine.returned(message.batches, message.sent)
+        return
+      case "progress":
+        status.loadProgress = message.share
+        return
+      case "fences":
+        this.fences.add(message.first, message.count)
+        return
+      case "ready":
+        status.loadProgress = 1
+        status.storageWritable = true
+        status.domainsReady = true
+        this.options.world.log("info", "ready", { startupMs: status.startupMs, storageId: message.storageId })
+        this.whenReady()
+        return
+      case "writable":
+        status.storageWritable = message.writable
+        this.options.world.log(
+          message.writable ? "info" : "error",
+          message.writable
+            ? "the store takes writes again"
+            : "the disk is full: writes are refused until there is room",
+        )
+        return
+      case "log":
+        this.options.world.log(message.level, message.message, message.fields)
+        return
+      case "failed":
+        if (message.expected) this.onProblem(new Error(message.reason))
+        else this.fail(message.reason)
+        return
+      case "closed":
+        this.whenClosed()
+    }
+  }
+
+  /** Readiness goes first, then the process. */
+  private fail(reason: string): void {
+    this.status.storageWritable = false
+    this.status.dead ??= "the durable lane has failed"
+    this.onProblem(new Error(reason))
+    this.options.onFatal(reason)
+  }
+
+  // ── the way down ───────────────────────────────────────────────────────────────────────────────────────
+
+  /** Sends programs away in good order and closes the store. Resolves when all is done. */
+  async drain(): Promise<void> {
+    const { config, world } = this.options
+    this.status.draining = true
+    world.log("info", "draining", {
+      sessions: this.engine.sessionCount,
+      graceSeconds: config.drainGraceSeconds,
+    })
+    this.engine.drain()
+    const begun = world.now()
+    const graceMs = Math.max(DRAIN_MS_MIN, config.drainGraceSeconds * 1_000)
+    await this.until(() => {
+      const elapsedMs = world.now() - begun
+      return elapsedMs >= graceMs || (elapsedMs >= DRAIN_MS_MIN && this.engine.sessionCount === 0)
+    })
+    for (const connection of this.connections.keys()) connection.end("draining")
+    const ending = world.now()
+    await this.until(() => this.connections.size === 0 || world.now() - ending >= CLOSE_MS)
+    await this.close()
+    world.log("info", "stopped")
+  }
+
+  private until(done: () => boolean): Promise<void> {
+    return new Promise(resolve => {
+      const look = (): void => {
+        if (done()) resolve()
+        else this.options.world.later(DRAIN_LOOK_MS, look)
+      }
+      look()
+    })
+  }
+
+  private async close(): Promise<void> {
+    const closed = new Promise<void>(resolve => {
+      this.whenClosed = resolve
+    })
+    this.ask("close")
+    await closed
+    await this.abandon()
+  }
+
+  /** Lets go of everything without asking the store. */
+  private async abandon(): Promise<void> {
+    this.verifier?.stop()
+    this.tls?.stop()
+    await this.doors?.close()
+    await this.http?.app.close()
+    this.port.close()
+    await this.worker.terminate()
+  }
+}
+
+function tlsFiles([cert, key]: readonly ReadonlyMap<string, string>[]): TlsFiles {
+  const files = { cert: [...cert!.values()].join("\n"), key: [...key!.values()].join("\n") }
+  checkTls(files)
+  return files
+}

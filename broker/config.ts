@@ -1,0 +1,630 @@
+// Configuration: every option declared once, with its environment name, default and description. Flags, the
+// file's keys, the help page and the checks all follow from here. All mistakes are reported together.
+
+import { readFileSync } from "node:fs"
+import { z } from "zod"
+
+const MIB = 1024 * 1024
+
+const wholeNumber = (min: number, max: number) =>
+  z
+    .union([z.number(), z.string().regex(/^\d+$/, "a whole number").transform(Number)])
+    .pipe(z.number().int().min(min).max(max))
+const count = (min = 0) => wholeNumber(min, Number.MAX_SAFE_INTEGER)
+const port = wholeNumber(0, 65_535)
+const truth = z.union([
+  z.boolean(),
+  z.enum(["true", "false", "1", "0"]).transform(text => text === "true" || text === "1"),
+])
+const listed = z.union([z.array(z.union([z.string(), z.number()])), z.string(), z.number()])
+const list = listed.transform(value => {
+  const items = Array.isArray(value) ? value.map(String) : String(value).split(",")
+  return items.map(item => item.trim()).filter(item => item !== "")
+})
+const text = z.string().min(1)
+const family = wholeNumber(1, 4_294_967_295)
+const familyText = z
+  .string()
+  .regex(/^\d+$/, "a family number")
+  .transform(Number)
+  .pipe(z.number().int().min(1).max(4_294_967_295))
+
+interface OptionSpec<S extends z.ZodType, D> {
+  readonly env: string
+  /** Further environment names, older or of a sister system. */
+  readonly aliases?: readonly string[]
+  readonly schema: S
+  /** Null: the option is absent unless set. */
+  readonly fallback: D
+  readonly about: string
+  readonly group: string
+  /** Never a flag: arguments can be read by everybody on the machine. */
+  readonly secret?: boolean
+}
+
+function option<S extends z.ZodType, D extends z.output<S> | null>(spec: OptionSpec<S, D>): OptionSpec<S, D> {
+  return spec
+}
+
+export const OPTIONS = {
+  httpPort: option({
+    env: "FITZ_HTTP_PORT",
+    schema: port,
+    fallback: 8080,
+    group: "Port",
+    about: "Port for HTTP, WebSocket and raw TCP together; 0 takes a free one.",
+  }),
+  tcpPort: option({
+    env: "FITZ_TCP_PORT",
+    schema: port,
+    fallback: null,
+    group: "Port",
+    about: "A further port for raw TCP alone.",
+  }),
+  bindAddr: option({
+    env: "FITZ_BIND_ADDR",
+    schema: text,
+    fallback: "127.0.0.1",
+    group: "Port",
+    about: "Address to listen on. Images set 0.0.0.0.",
+  }),
+  tlsCertFile: option({
+    env: "FITZ_TLS_CERT_FILE",
+    schema: text,
+    fallback: null,
+    group: "Port",
+    about: "Certificate chain in PEM. With a key, the port also takes TLS. Read again when it changes.",
+  }),
+  tlsKeyFile: option({
+    env: "FITZ_TLS_KEY_FILE",
+    schema: text,
+    fallback: null,
+    group: "Port",
+    about: "Private key in PEM, read again when it changes.",
+  }),
+  tlsOnly: option({
+    env: "FITZ_TLS_ONLY",
+    schema: truth,
+    fallback: false,
+    group: "Port",
+    about: "Refuse plaintext, except for probes.",
+  }),
+  wsAllowedOrigins: option({
+    env: "FITZ_WS_ALLOWED_ORIGINS",
+    schema: list,
+    fallback: [],
+    group: "Port",
+    about: "Origins that browsers may open a WebSocket from. Clients that send no Origin are not affected.",
+  }),
+  detectTimeoutSeconds: option({
+    env: "FITZ_DETECT_TIMEOUT_SECONDS",
+    schema: wholeNumber(1, 3_600),
+    fallback: 10,
+    group: "Port",
+    about: "A connection that has not shown its protocol by then is closed.",
+  }),
+  connectTimeoutSeconds: option({
+    env: "FITZ_CONNECT_TIMEOUT_SECONDS",
+    schema: wholeNumber(1, 3_600),
+    fallback: 10,
+    group: "Port",
+    about: "A program that has not sent CONNECT by then is disconnected.",
+  }),
+  drainGraceSeconds: option({
+    env: "FITZ_DRAIN_GRACE_SECONDS",
+    aliases: ["FITZ_DRAIN_SECONDS"],
+    schema: wholeNumber(0, 3_600),
+    fallback: 25,
+    group: "Port",
+    about: "How long connected programs are served after SIGTERM.",
+  }),
+  storageMode: option({
+    env: "FITZ_STORAGE_MODE",
+    schema: z.enum(["local", "memory"]),
+    fallback: "local",
+    group: "Storage",
+    about: "local keeps everything durable in a folder; memory keeps nothing and is for tests.",
+  }),
+  storagePath: option({
+    env: "FITZ_STORAGE_PATH",
+    schema: text,
+    fallback: "data",
+    group: "Storage",
+    about: "The folder of the store. One process at a time.",
+  }),
+  queueWritePolicy: option({
+    env: "FITZ_QUEUE_WRITE_POLICY",
+    schema: z.enum(["sync", "fast"]),
+    fallback: "sync",
+    group: "Storage",
+    about:
+      "sync acknowledges queue writes once they are on disk; fast may lose the last 100 ms at a power cut.",
+  }),
+  kvIdleTransactionTtlSeconds: option({
+    env: "FITZ_KV_IDLE_TRANSACTION_TTL_SECS",
+    schema: wholeNumber(1, 86_400),
+    fallback: 300,
+    group: "Storage",
+    about: "A KV transaction unused for this long is rolled back.",
+  }),
+  queueMaxAttempts: option({
+    env: "FITZ_QUEUE_MAX_ATTEMPTS",
+    schema: wholeNumber(0, 1_000_000),
+    fallback: 0,
+    group: "Storage",
+    about: "A message whose reservation has lapsed this often becomes a dead letter; 0: never.",
+  }),
+  queueCacheBytes: option({
+    env: "FITZ_QUEUE_CACHE_BYTES",
+    schema: count(),
+    fallback: 32 * MIB,
+    group: "Storage",
+    about: "Bodies of queue messages kept in memory for readers to come.",
+  }),
+  authRequired: option({
+    env: "FITZ_AUTH_REQUIRED",
+    schema: truth,
+    fallback: true,
+    group: "Identity",
+    about: "false lets every program do everything, in family 1.",
+  }),
+  jwtHmacSecret: option({
+    env: "FITZ_JWT_HMAC_SECRET",
+    schema: text,
+    fallback: null,
+    secret: true,
+    group: "Identity",
+    about: "Shared secret of HS256 tokens.",
+  }),
+  jwtHmacSecretFile: option({
+    env: "FITZ_JWT_HMAC_SECRET_FILE",
+    schema: text,
+    fallback: null,
+    group: "Identity",
+    about: "File with that secret, read again when it changes.",
+  }),
+  jwtJwksFile: option({
+    env: "FITZ_JWT_JWKS_FILE",
+    schema: text,
+    fallback: null,
+    group: "Identity",
+    about: "Key set generated for this broker: a file or a folder of files, read again when they change.",
+  }),
+  jwtClientJwksFile: option({
+    env: "FITZ_JWT_CLIENT_JWKS_FILE",
+    schema: text,
+    fallback: null,
+    group: "Identity",
+    about: "Key set of the clients: a file or a folder of files, read again when they change.",
+  }),
+  jwtJwksMap: option({
+    env: "FITZ_JWT_JWKS_MAP",
+    schema: list,
+    fallback: [],
+    group: "Identity",
+    about: "Key sets by issuer: issuer=url pairs.",
+  }),
+  jwtAudiences: option({
+    env: "FITZ_JWT_AUDIENCES",
+    aliases: ["FITZ_JWT_AUDIENCE"],
+    schema: list,
+    fallback: ["fitz"],
+    group: "Identity",
+    about: "Audiences of which a token must name one.",
+  }),
+  jwtIdentityClaim: option({
+    env: "FITZ_JWT_IDENTITY_CLAIM",
+    schema: text,
+    fallback: "tid",
+    group: "Identity",
+    about: "Claim that the route family map looks up.",
+  }),
+  jwtRealmClaim: option({
+    env: "FITZ_JWT_REALM_CLAIM",
+    schema: text,
+    fallback: "realm",
+    group: "Identity",
+    about: "Claim that names a session's realm.",
+  }),
+  jwtPermissionsObjectClaim: option({
+    env: "FITZ_JWT_PERMISSIONS_OBJECT_CLAIM",
+    schema: text,
+    fallback: null,
+    group: "Identity",
+    about: "Claim holding an object whose field permissions comes before all other sources.",
+  }),
+  jwtPermissionsClaim: option({
+    env: "FITZ_JWT_PERMISSIONS_CLAIM",
+    schema: text,
+    fallback: null,
+    group: "Identity",
+    about: "Claim holding a list of permissions, used where there is no permissions claim.",
+  }),
+  jwtRolesClaim: option({
+    env: "FITZ_JWT_ROLES_CLAIM",
+    schema: text,
+    fallback: "roles",
+    group: "Identity",
+    about: "Claim whose entries are permissions, used after those two.",
+  }),
+  routeFamilies: option({
+    env: "FITZ_ROUTE_FAMILIES",
+    schema: list.pipe(z.array(familyText).min(1)),
+    fallback: [1],
+    group: "Identity",
+    about: "Provisioned families, the numbers that partition all state.",
+  }),
+  routeFamilyMap: option({
+    env: "FITZ_ROUTE_FAMILY_MAP",
+    schema: text,
+    fallback: null,
+    group: "Identity",
+    about: "identity=family pairs or a JSON object. Without a map every token belongs to family 1.",
+  }),
+  routeFamilyMapFile: option({
+    env: "FITZ_ROUTE_FAMILY_MAP_FILE",
+    schema: text,
+    fallback: null,
+    group: "Identity",
+    about: "File with such a map, read again when it changes.",
+  }),
+  brokerUid: option({
+    env: "FITZ_BROKER_UID",
+    schema: text,
+    fallback: null,
+    group: "Identity",
+    about: "The broker's own id; the generated key set also takes the audience urn:fitz:broker:<id>.",
+  }),
+  logLevel: option({
+    env: "FITZ_LOG_LEVEL",
+    schema: z.enum(["debug", "info", "warn", "error", "silent"]),
+    fallback: "info",
+    group: "Log",
+    about: "Least important records that are written.",
+  }),
+  logFormat: option({
+    env: "FITZ_LOG_FORMAT",
+    schema: z.enum(["json", "text"]),
+    fallback: "json",
+    group: "Log",
+    about: "json for machines, text for people.",
+  }),
+  maxConnections: option({
+    env: "FITZ_MAX_CONNECTIONS",
+    schema: count(1),
+    fallback: 20_000,
+    group: "Limits",
+    about: "Connected programs.",
+  }),
+  maxInflight: option({
+    env: "FITZ_MAX_INFLIGHT",
+    schema: count(1),
+    fallback: 4_096,
+    group: "Limits",
+    about: "Unanswered requests of one connection; it is not read further until answers went out.",
+  }),
+  maxInflightBytes: option({
+    env: "FITZ_MAX_INFLIGHT_BYTES",
+    schema: count(65_536),
+    fallback: 16 * MIB,
+    group: "Limits",
+    about: "The same in bytes.",
+  }),
+  maxInflightTotalBytes: option({
+    env: "FITZ_MAX_INFLIGHT_TOTAL_BYTES",
+    schema: count(65_536),
+    fallback: 256 * MIB,
+    group: "Limits",
+    about: "The same of all connections together.",
+  }),
+  maxParked: option({
+    env: "FITZ_MAX_PARKED",
+    schema: count(1),
+    fallback: 1_024,
+    group: "Limits",
+    about: "Long polls of one connection, and its lease waits.",
+  }),
+  maxParkedPerQueue: option({
+    env: "FITZ_MAX_PARKED_PER_QUEUE",
+    schema: count(1),
+    fallback: 1_024,
+    group: "Limits",
+    about: "Long polls of one queue or pattern.",
+  }),
+  maxRegistrations: option({
+    env: "FITZ_MAX_REGISTRATIONS",
+    schema: count(1),
+    fallback: 1_024,
+    group: "Limits",
+    about: "Subscriptions and workers of one connection.",
+  }),
+  maxWildcardRegistrations: option({
+    env: "FITZ_MAX_WILDCARD_REGISTRATIONS",
+    schema: count(1),
+    fallback: 128,
+    group: "Limits",
+    about: "Those with a wildcard, of one connection in one domain.",
+  }),
+  maxOpenTransactions: option({
+    env: "FITZ_MAX_OPEN_TRANSACTIONS",
+    schema: count(1),
+    fallback: 1_024,
+    group: "Limits",
+    about: "Open KV transactions of one connection.",
+  }),
+  maxOpenAppends: option({
+    env: "FITZ_MAX_OPEN_APPENDS",
+    schema: count(1),
+    fallback: 1_024,
+    group: "Limits",
+    about: "Open stream append sessions of one connection.",
+  }),
+  maxUncommittedBytes: option({
+    env: "FITZ_MAX_UNCOMMITTED_BYTES",
+    schema: count(65_536),
+    fallback: 256 * MIB,
+    group: "Limits",
+    about: "Uncommitted KV changes and stream events of all connections together.",
+  }),
+  maxReservations: option({
+    env: "FITZ_MAX_RESERVATIONS",
+    schema: count(1),
+    fallback: 65_536,
+    group: "Limits",
+    about: "Queue messages reserved by one connection.",
+  }),
+  maxQueues: option({
+    env: "FITZ_MAX_QUEUES",
+    schema: count(1),
+    fallback: 100_000,
+    group: "Limits",
+    about: "Queues that hold or are asked for anything.",
+  }),
+  maxLeases: option({
+    env: "FITZ_MAX_LEASES",
+    schema: count(1),
+    fallback: 250_000,
+    group: "Limits",
+    about: "Leases held by all connections together.",
+  }),
+  maxSchedules: option({
+    env: "FITZ_MAX_SCHEDULES",
+    schema: count(1),
+    fallback: 100_000,
+    group: "Limits",
+    about: "Schedule definitions.",
+  }),
+  maxOutboundBytes: option({
+    env: "FITZ_MAX_OUTBOUND_BYTES",
+    schema: count(262_144),
+    fallback: 16 * MIB,
+    group: "Limits",
+    about: "Unsent bytes of one connection: above a quarter it gets no notices, at the limit it is closed.",
+  }),
+  maxOutboundTotalBytes: option({
+    env: "FITZ_MAX_OUTBOUND_TOTAL_BYTES",
+    schema: count(262_144),
+    fallback: 512 * MIB,
+    group: "Limits",
+    about: "Unsent bytes of all connections: beyond it the slowest are closed first.",
+  }),
+  rpcMaxPending: option({
+    env: "FITZ_RPC_MAX_PENDING",
+    schema: count(1),
+    fallback: 4_096,
+    group: "Limits",
+    about: "RPC calls under way.",
+  }),
+  rpcMaxPendingPerRoute: option({
+    env: "FITZ_RPC_MAX_PENDING_PER_ROUTE",
+    schema: count(1),
+    fallback: 1_000,
+    group: "Limits",
+    about: "RPC calls of one route that wait for a worker.",
+  }),
+  rpcTimeoutSeconds: option({
+    env: "FITZ_RPC_TIMEOUT_SECONDS",
+    schema: wholeNumber(1, 86_400),
+    fallback: 30,
+    group: "Limits",
+    about: "An RPC call that has not ended by then is ended by the broker.",
+  }),
+} as const
+
+type Options = typeof OPTIONS
+export type OptionName = keyof Options
+export type Config = {
+  readonly [N in OptionName]:
+    | z.output<Options[N]["schema"]>
+    | (Options[N]["fallback"] extends null ? null : never)
+}
+
+/** The flag of an option, or null for those that are not to be given as one. */
+export function flagOf(name: OptionName): string | null {
+  const spec: OptionSpec<z.ZodType, unknown> = OPTIONS[name]
+  if (spec.secret === true) return null
+  return `--${fileKeyOf(name)}`
+}
+
+/** The key of an option in a configuration file. */
+export function fileKeyOf(name: OptionName): string {
+  return name.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)
+}
+
+/** All mistakes of a configuration, one a line. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError"
+  readonly mistakes: readonly string[]
+
+  constructor(mistakes: readonly string[]) {
+    super(
+      `The configuration has ${mistakes.length === 1 ? "a mistake" : `${mistakes.length} mistakes`}:\n${mistakes.map(mistake => `  ${mistake}`).join("\n")}`,
+    )
+    this.mistakes = mistakes
+  }
+}
+
+export interface ConfigSources {
+  readonly environment: Readonly<Record<string, string | undefined>>
+  /** By flag name without dashes in front. */
+  readonly flags: Readonly<Record<string, string | undefined>>
+  /** The text of a YAML or JSON file with an object of file keys, and its name for messages. */
+  readonly file: { readonly name: string; readonly values: Readonly<Record<string, unknown>> } | null
+}
+
+/** Reads a configuration file: YAML, of which JSON is a part. */
+export async function readConfigFile(name: string): Promise<ConfigSources["file"]> {
+  const { parse } = await import("yaml")
+  const values: unknown = parse(readFileSync(name, "utf8"))
+  if (values === null || typeof values !== "object" || Array.isArray(values)) {
+    throw new ConfigError([`${name} does not hold an object`])
+  }
+  return { name, values: values as Record<string, unknown> }
+}
+
+/**
+ * The whole configuration: defaults, under the file, under the environment, under flags. Throws a
+ * `ConfigError` with every mistake there is.
+ */
+export function loadConfig({ environment, flags, file }: ConfigSources): Config {
+  const mistakes: string[] = []
+  const config: Record<string, unknown> = {}
+  const known = new Set<string>()
+  for (const name of Object.keys(OPTIONS) as OptionName[]) {
+    const spec: OptionSpec<z.ZodType, unknown> = OPTIONS[name]
+    const key = fileKeyOf(name)
+    known.add(key)
+    let given: unknown
+    let where = ""
+    if (file !== null && key in file.values) {
+      given = file.values[key]
+      where = `${key} in ${file.name}`
+    }
+    for (const env of [...(spec.aliases ?? []), spec.env]) {
+      const value = environment[env]
+      if (value === undefined || value === "") continue
+      given = value
+      where = env
+    }
+    const flag = flagOf(name)
+    if (flag !== null && flags[key] !== undefined) {
+      given = flags[key]
+      where = flag
+    }
+    if (where === "") {
+      config[name] = spec.fallback
+      continue
+    }
+    const parsed = spec.schema.safeParse(given)
+    if (parsed.success) config[name] = parsed.data
+    else mistakes.push(`${where}: ${describe(parsed.error, spec.secret === true)}`)
+  }
+  for (const key of Object.keys(file?.values ?? {})) {
+    if (!known.has(key)) mistakes.push(`${key} in ${file!.name}: there is no such option`)
+  }
+  if (mistakes.length === 0) mistakes.push(...crossCheck(config as Config))
+  if (mistakes.length > 0) throw new ConfigError(mistakes)
+  return config as Config
+}
+
+function describe(error: z.ZodError, secret: boolean): string {
+  if (secret) return "not a usable value"
+  // A union reports what each of its members would have taken; the last is how the text form failed.
+  const [issue] = error.issues
+  const nested = issue?.code === "invalid_union" ? issue.errors.at(-1)?.[0] : issue
+  return nested?.message ?? "not a usable value"
+}
+
+/** Mistakes that only show between options. */
+function crossCheck(config: Config): string[] {
+  const mistakes: string[] = []
+  if ((config.tlsCertFile === null) !== (config.tlsKeyFile === null)) {
+    mistakes.push("FITZ_TLS_CERT_FILE and FITZ_TLS_KEY_FILE come together")
+  }
+  if (config.tlsOnly && config.tlsCertFile === null)
+    mistakes.push("FITZ_TLS_ONLY needs a certificate and a key")
+  if (config.jwtHmacSecret !== null && config.jwtHmacSecretFile !== null) {
+    mistakes.push("FITZ_JWT_HMAC_SECRET and FITZ_JWT_HMAC_SECRET_FILE are two sources of one secret")
+  }
+  if (config.routeFamilyMap !== null && config.routeFamilyMapFile !== null) {
+    mistakes.push("FITZ_ROUTE_FAMILY_MAP and FITZ_ROUTE_FAMILY_MAP_FILE are two sources of one map")
+  }
+  for (const pair of config.jwtJwksMap) {
+    const [, url] = splitPair(pair)
+    if (url === null || !URL.canParse(url)) mistakes.push("FITZ_JWT_JWKS_MAP: an entry is not issuer=url")
+  }
+  if (config.routeFamilyMap !== null) {
+    const problem = familyMapProblem(config.routeFamilyMap, config.routeFamilies)
+    if (problem !== null) mistakes.push(`FITZ_ROUTE_FAMILY_MAP: ${problem}`)
+  }
+  if (config.authRequired && !hasTrustSource(config) && !isLoopback(config.bindAddr)) {
+    mistakes.push(
+      "no way to verify tokens is configured: set FITZ_JWT_HMAC_SECRET_FILE, FITZ_JWT_JWKS_FILE, FITZ_JWT_CLIENT_JWKS_FILE or FITZ_JWT_JWKS_MAP, or FITZ_AUTH_REQUIRED=false (a development secret is made only for a loopback address)",
+    )
+  }
+  return mistakes
+}
+
+/** Is there anything that a token could be verified with? */
+export function hasTrustSource(config: Config): boolean {
+  const { jwtHmacSecret, jwtHmacSecretFile, jwtJwksFile, jwtClientJwksFile, jwtJwksMap } = config
+  return (
+    jwtHmacSecret !== null ||
+    jwtHmacSecretFile !== null ||
+    jwtJwksFile !== null ||
+    jwtClientJwksFile !== null ||
+    jwtJwksMap.length > 0
+  )
+}
+
+export function isLoopback(address: string): boolean {
+  return address === "localhost" || address === "::1" || address.startsWith("127.")
+}
+
+/** `a=b` cut at its last equals sign; the second is null where there is none. */
+export function splitPair(pair: string): readonly [string, string | null] {
+  // An issuer is a URL and may hold an equals sign; a URL of a key set may too, but then after a question mark.
+  const at = pair.indexOf("=http") >= 0 ? pair.indexOf("=http") : pair.lastIndexOf("=")
+  return at < 0 ? [pair, null] : [pair.slice(0, at).trim(), pair.slice(at + 1).trim()]
+}
+
+/** Identity → family, from pairs or a JSON object. Throws where the text is neither. */
+export function parseFamilyMap(source: string): ReadonlyMap<string, number> {
+  const map = new Map<string, number>()
+  if (source.trimStart().startsWith("{")) {
+    const schema = z.record(z.string(), family)
+    const parsed = schema.safeParse(parseJson(source))
+    if (!parsed.success) throw new Error("not an object of identity: family")
+    for (const [identity, number] of Object.entries(parsed.data)) map.set(identity, number)
+    return map
+  }
+  for (const pair of source.split(/[,\n\r]+/).map(item => item.trim())) {
+    if (pair === "" || pair.startsWith("#")) continue
+    const [identity, value] = splitPair(pair)
+    const number = family.safeParse(value)
+    if (identity === "" || !number.success) throw new Error("an entry is not identity=family")
+    map.set(identity, number.data)
+  }
+  return map
+}
+
+/** JSON, or undefined where it is none: the runtime's own message would quote the text. */
+export function parseJson(source: string): unknown {
+  try {
+    return JSON.parse(source)
+  } catch {
+    return undefined // every caller checks the shape next and says what is wrong without quoting
+  }
+}
+
+/** What is wrong with a family map, or null. */
+export function familyMapProblem(source: string, families: readonly number[]): string | null {
+  try {
+    for (const family of parseFamilyMap(source).values()) {
+      if (!families.includes(family)) return `family ${family} is not in FITZ_ROUTE_FAMILIES`
+    }
+    return null
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error)
+  }
+}

@@ -1,0 +1,94 @@
+// What is due when: a heap of things with a moment, from which any of them can be taken out again.
+// It never looks at a clock; whoever asks brings the time.
+
+/** Something that falls due. `heapAt` belongs to the heap that holds it; −1 while none does. */
+export interface Due {
+  dueMs: number
+  heapAt: number
+}
+
+export class DueHeap<T extends Due> {
+  private readonly items: T[] = []
+
+  get size(): number {
+    return this.items.length
+  }
+
+  /** When the first falls due, or null. */
+  get nextMs(): number | null {
+    return this.items[0]?.dueMs ?? null
+  }
+
+  add(item: T): void {
+    item.heapAt = this.items.length
+    this.items.push(item)
+    this.rise(item.heapAt)
+  }
+
+  /** Takes it out, wherever it stands; false where it is not held. */
+  remove(item: T): boolean {
+    const at = item.heapAt
+    if (at < 0) return false
+    item.heapAt = -1
+    const last = this.items.pop()!
+    if (last !== item) {
+      this.items[at] = last
+      last.heapAt = at
+      this.sink(at)
+      this.rise(last.heapAt)
+    }
+    return true
+  }
+
+  /** After `dueMs` of a held item was changed. */
+  moved(item: T): void {
+    this.sink(item.heapAt)
+    this.rise(item.heapAt)
+  }
+
+  /** The first that is due at `nowMs`, left where it is, or null. */
+  first(nowMs: number): T | null {
+    const first = this.items[0]
+    return first === undefined || first.dueMs > nowMs ? null : first
+  }
+
+  /** All that is due at `nowMs`, earliest first. Whoever walks them takes each out or moves it past `nowMs`. */
+  *dueAt(nowMs: number): Generator<T> {
+    for (let item = this.first(nowMs); item !== null; item = this.first(nowMs)) yield item
+  }
+
+  private rise(from: number): void {
+    const items = this.items
+    const item = items[from]!
+    let at = from
+    while (at > 0) {
+      const parentAt = (at - 1) >> 1
+      const parent = items[parentAt]!
+      if (parent.dueMs <= item.dueMs) break
+      items[at] = parent
+      parent.heapAt = at
+      at = parentAt
+    }
+    items[at] = item
+    item.heapAt = at
+  }
+
+  private sink(from: number): void {
+    const items = this.items
+    const item = items[from]!
+    let at = from
+    for (;;) {
+      let childAt = at * 2 + 1
+      if (childAt >= items.length) break
+      const right = items[childAt + 1]
+      if (right !== undefined && right.dueMs < items[childAt]!.dueMs) childAt++
+      const child = items[childAt]!
+      if (child.dueMs >= item.dueMs) break
+      items[at] = child
+      child.heapAt = at
+      at = childAt
+    }
+    items[at] = item
+    item.heapAt = at
+  }
+}

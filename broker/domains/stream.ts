@@ -1,0 +1,585 @@
+// Stream: append-only logs per resource with derived orders per area, realm and family
+// (docs/PROTOCOL.md, ST-*). Nothing is visible before its commit; offsets have no gaps and are never reused.
+
+import { Reader, type Span, spanLength, spanOf, textOf, utf8, viewOf, Writer } from "../../protocol/bytes.ts"
+import { Fault } from "../../protocol/fault.ts"
+import {
+  BATCH_BYTES_MAX,
+  BATCH_EVENTS_MAX,
+  EVENT_BYTES_MAX,
+  passes,
+  READ_ITEMS_MAX,
+  READ_ROOM_BYTES,
+  readItemBytes,
+  STREAM_FAULTS,
+  STREAM_NOTIFY,
+  type StreamAppend,
+  type StreamCommit,
+  type StreamCursor,
+  type StreamItem,
+  type StreamMetadata,
+  type StreamPage,
+  type StreamRead,
+  type StreamRecord,
+  type StreamRequest,
+  selectorsOver,
+} from "../../protocol/messages/stream.ts"
+import type { Route } from "../../protocol/route.ts"
+import type { Budget } from "./budget.ts"
+import {
+  type Context,
+  type Domain,
+  type Millis,
+  type Outcome,
+  type Session,
+  type SessionId,
+  Unfinished,
+} from "./domain.ts"
+import { Owners } from "./owners.ts"
+import { GrowingPack, type Pack, StoredPack } from "./pack.ts"
+import { type RegistrationLimits, Registrations, subscribe, unsubscribe } from "./registrations.ts"
+
+/** Events that were committed together, or a part of them; consecutive in every order. */
+export interface StreamSegment {
+  readonly route: Route
+  readonly firstResource: number
+  readonly firstArea: number
+  readonly firstRealm: number
+  readonly firstGlobal: number
+  readonly count: number
+  readonly createdAtMs: Millis
+  /** All bytes of the stream up to the end of this segment. */
+  readonly streamBytes: number
+  readonly records: Uint8Array
+}
+
+/** Where a segment stands in one selector's order: `count` events from `first` on, on that selector's axis. */
+export interface PlacedSegment {
+  readonly first: number
+  readonly segment: StreamSegment
+}
+
+/** What is stored under one selector. */
+export interface StoredOrder {
+  readonly id: number
+  /** One after the last position on the selector's axis; 0 where nothing is stored. */
+  readonly next: number
+  /** `streamBytes` of its last segment. */
+  readonly lastStreamBytes: number
+}
+
+/** A segment and its places: an order's id and the first position there, for each of the eight orders. */
+export interface SegmentPlaces {
+  readonly segment: StreamSegment
+  readonly orders: readonly { readonly id: number; readonly first: number }[]
+}
+
+export interface StreamStore {
+  /** Null where nothing was ever stored under this selector. */
+  order(family: number, canonical: string): StoredOrder | null
+  /** Makes a place for a selector's order and returns its id. */
+  createOrder(family: number, canonical: string): number
+  append(segments: readonly SegmentPlaces[]): void
+  /** The first segment of an order that holds `position` or anything after it. */
+  segmentFrom(orderId: number, position: number): PlacedSegment | null
+}
+
+export interface StreamLimits extends RegistrationLimits {
+  /** Open append sessions of one client. */
+  readonly openAppendsMax: number
+}
+
+/** The order of one selector: where the next event on its axis will stand. */
+interface Order {
+  readonly family: number
+  readonly canonical: string
+  /** 0 until something is stored under it. */
+  id: number
+  next: number
+}
+
+interface Stream {
+  readonly family: number
+  readonly route: Route
+  /** Those of `selectorsOver`, in its order. */
+  readonly orders: readonly Order[]
+  bytes: number
+  open: Append | null
+}
+
+interface Append {
+  readonly id: number
+  readonly session: SessionId
+  readonly stream: Stream
+  readonly packs: GrowingPack[]
+  events: number
+  bytes: number
+}
+
+/** Bytes of stored records that one stretch of a READ looks at before it lets others pass. */
+const STRETCH_BYTES = 1024 * 1024
+/** Streams and orders kept in memory between turns. */
+const REMEMBERED_MAX = 50_000
+const [RESOURCE, AREA, REALM, GLOBAL] = [0, 1, 3, 7] as const
+
+const HAS_META = 1
+const HAS_DISCRIMINATOR = 2
+
+interface StoredEvent {
+  readonly body: Span
+  readonly meta: Span | null
+  readonly discriminator: string
+}
+
+function packEvent(writer: Writer, { body, meta, discriminator }: StreamAppend): void {
+  writer.u8((meta === null ? 0 : HAS_META) | (discriminator === null ? 0 : HAS_DISCRIMINATOR))
+  if (meta !== null) writer.span(meta)
+  if (discriminator !== null) writer.span(discriminator)
+  writer.raw(body.bytes, body.start, body.end)
+}
+
+const eventReader = new Reader()
+
+function unpackEvent(record: Span): StoredEvent {
+  const reader = eventReader.reset(record.bytes, viewOf(record.bytes), record.start, record.end)
+  const flags = reader.u8()
+  const meta = flags & HAS_META ? reader.span() : null
+  const discriminator = flags & HAS_DISCRIMINATOR ? reader.span() : null
+  return {
+    meta,
+    discriminator:
+      discriminator === null
+        ? ""
+        : (textOf(discriminator.bytes, discriminator.start, discriminator.end) ?? ""),
+    body: reader.raw(reader.left),
+  }
+}
+
+function recordOf(segment: StreamSegment, position: number, event: StoredEvent): StreamRecord {
+  return {
+    offset: segment.firstResource + position,
+    area: segment.firstArea + position,
+    realm: segment.firstRealm + position,
+    global: segment.firstGlobal + position,
+    body: event.body,
+    meta: event.meta,
+    createdAtMs: segment.createdAtMs,
+  }
+}
+
+/** A read on its way: what it has found and where it stands. */
+interface Walk {
+  readonly request: StreamRead
+  readonly family: number
+  readonly orderId: number
+  /** Events from here on are not seen. */
+  readonly bound: number
+  readonly limit: number
+  readonly items: StreamItem[]
+  roomBytes: number
+  usedBytes: number
+  position: number
+  lastExamined: StreamRecord | null
+}
+
+type Reply = number | null | StreamPage | StreamRecord | StreamMetadata
+
+export class StreamDomain implements Domain<StreamRequest, Reply> {
+  private readonly streams = new Map<number, Map<string, Stream>>()
+  private readonly orders = new Map<number, Map<string, Order>>()
+  private remembered = 0
+  private readonly appends = new Map<number, Append>()
+  private readonly owners = new Owners<Append>()
+  private readonly registrations: Registrations
+  private readonly limits: StreamLimits
+  private readonly store: StreamStore
+  private readonly uncommitted: Budget
+
+  constructor(limits: StreamLimits, store: StreamStore, uncommitted: Budget) {
+    this.limits = limits
+    this.store = store
+    this.uncommitted = uncommitted
+    this.registrations = new Registrations(limits, STREAM_FAULTS.subscriptionLimit)
+  }
+
+  handle(request: StreamRequest, session: Session, context: Context): Outcome<Reply> {
+    switch (request.op) {
+      case "begin":
+        return this.begin(request.route, session, context)
+      case "append":
+        return this.append(request, session, context)
+      case "commit":
+        return this.commit(request, session, context)
+      case "rollback": {
+        const append = this.find(request.session, session)
+        if (append instanceof Fault) return append
+        this.close(append, context)
+        return null
+      }
+      case "read":
+        return this.read(request, session)
+      case "last":
+        return this.last(request.route, session)
+      case "metadata":
+        return this.metadata(request.route, session)
+      case "subscribe":
+        return subscribe(this.registrations, session, request.selector.route, context)
+      case "unsubscribe":
+        return unsubscribe(this.registrations, session, request.selector.route, context)
+    }
+  }
+
+  private begin(route: Route, session: Session, context: Context): number | Fault {
+    const stream = this.stream(session.family, route)
+    if (stream.open !== null) return STREAM_FAULTS.sessionActive
+    if (this.owners.count(session.id) >= this.limits.openAppendsMax) {
+      return STREAM_FAULTS.busy.because("this client has too many open append sessions")
+    }
+    const append: Append = {
+      id: context.nextId(),
+      session: session.id,
+      stream,
+      packs: [],
+      events: 0,
+      bytes: 0,
+    }
+    this.open(append)
+    context.journal.undo(() => this.forget(append))
+    return append.id
+  }
+
+  private append(request: StreamAppend, session: Session, context: Context): number | Fault {
+    const append = this.find(request.session, session)
+    if (append instanceof Fault) return append
+    const offset = append.stream.orders[RESOURCE]!.next + append.events
+    if (request.expectedOffset !== offset)
+      return STREAM_FAULTS.conflict.because(`the next offset is ${offset}`)
+    const metaBytes = request.meta === null ? 0 : spanLength(request.meta)
+    const bytes = spanLength(request.body) + metaBytes
+    if (bytes > EVENT_BYTES_MAX) return STREAM_FAULTS.recordTooLarge
+    if (append.events >= BATCH_EVENTS_MAX || append.bytes + bytes > BATCH_BYTES_MAX)
+      return STREAM_FAULTS.batchTooLarge
+    const discriminatorBytes = request.discriminator === null ? 0 : spanLength(request.discriminator)
+    const heldBytes = bytes + discriminatorBytes
+    if (!this.uncommitted.take(heldBytes)) return STREAM_FAULTS.busy.because("too much is uncommitted")
+    let pack = append.packs.at(-1)
+    const fresh = pack === undefined || !pack.takes(heldBytes)
+    if (fresh) {
+      pack = new GrowingPack()
+      append.packs.push(pack)
+    }
+    pack!.compose(writer => packEvent(writer, request))
+    append.events++
+    append.bytes += heldBytes
+    context.journal.undo(() => {
+      append.bytes -= heldBytes
+      append.events--
+      if (fresh) append.packs.pop()
+      else pack!.pop()
+      this.uncommitted.give(heldBytes)
+    })
+    return offset
+  }
+
+  private commit(request: StreamCommit, session: Session, context: Context): null | Fault {
+    const append = this.find(request.session, session)
+    if (append instanceof Fault) return append
+    this.close(append, context)
+    if (append.events === 0) return STREAM_FAULTS.emptyBatch
+    if (!context.writable) return STREAM_FAULTS.backend
+    const { stream, events } = append
+    const first = stream.orders.map(order => order.next)
+    const segments = this.place(append, context)
+    this.store.append(segments)
+    for (const order of stream.orders) context.journal.assign(order, { next: order.next + events })
+    context.journal.assign(stream, { bytes: segments.at(-1)!.segment.streamBytes })
+    context.wrote(request.sync ? "sync" : "buffered")
+    this.tell(stream, first, events, context)
+    return null
+  }
+
+  /** Turns the packs of a session into segments with their places in all orders. */
+  private place(append: Append, context: Context): SegmentPlaces[] {
+    const { stream } = append
+    for (const order of stream.orders) {
+      if (order.id !== 0) continue
+      context.journal.assign(order, { id: this.store.createOrder(order.family, order.canonical) })
+    }
+    const at = (index: number): number => stream.orders[index]!.next
+    let before = 0
+    let streamBytes = stream.bytes
+    return append.packs.map(pack => {
+      streamBytes += pack.bytes.length
+      const segment: StreamSegment = {
+        route: stream.route,
+        firstResource: at(RESOURCE) + before,
+        firstArea: at(AREA) + before,
+        firstRealm: at(REALM) + before,
+        firstGlobal: at(GLOBAL) + before,
+        count: pack.count,
+        createdAtMs: context.now,
+        streamBytes,
+        records: pack.bytes,
+      }
+      const orders = stream.orders.map(order => ({ id: order.id, first: order.next + before }))
+      before += pack.count
+      return { segment, orders }
+    })
+  }
+
+  private tell(stream: Stream, first: readonly number[], events: number, context: Context): void {
+    const followers = this.registrations.matching(stream.family, stream.route)
+    if (followers.length === 0) return
+    const notice = {
+      event: "committed",
+      first_resource_offset: first[RESOURCE]!,
+      last_resource_offset: first[RESOURCE]! + events - 1,
+      first_area_offset: first[AREA]!,
+      last_area_offset: first[AREA]! + events - 1,
+      first_realm_offset: first[REALM]!,
+      last_realm_offset: first[REALM]! + events - 1,
+      first_global_offset: first[GLOBAL]!,
+      last_global_offset: first[GLOBAL]! + events - 1,
+      batch_size: events,
+    }
+    const writer = new Writer(512)
+    writer.block(stream.route.bytes)
+    writer.block(utf8(JSON.stringify(notice)))
+    context.emit({ kind: "notify", type: STREAM_NOTIFY, followers, tail: spanOf(writer.written) })
+  }
+
+  private read(request: StreamRead, session: Session): Outcome<StreamPage> {
+    const { selector, from } = request
+    const continued = request.fingerprint !== null || request.watermark !== null
+    if (continued && !selector.extended) {
+      return STREAM_FAULTS.invalidRead.because("continuation tokens belong to global selectors")
+    }
+    if ((request.fingerprint === null) !== (request.watermark === null)) {
+      return STREAM_FAULTS.invalidRead.because("fingerprint and watermark come together")
+    }
+    if (typeof from === "bigint") return this.emptyPage(request, session.family, false, null)
+    const frontier = this.order(session.family, "stream://*/*/*").next
+    let watermark: number | null = null
+    if (selector.extended) {
+      watermark = request.watermark ?? frontier
+      if (request.fingerprint !== null) {
+        if (request.fingerprint !== fingerprintOf(session.family, request, watermark, from)) {
+          return STREAM_FAULTS.invalidRead.because("the continuation belongs to another read")
+        }
+        // The snapshot is used up; a reader at the tail goes on with a new one.
+        if (from >= watermark) watermark = frontier
+      }
+    }
+    const order = this.order(session.family, selector.canonical)
+    const walk: Walk = {
+      request,
+      family: session.family,
+      orderId: order.id,
+      bound: watermark ?? Number.POSITIVE_INFINITY,
+      limit: Math.min(request.limit, READ_ITEMS_MAX),
+      items: [],
+      roomBytes: READ_ROOM_BYTES,
+      usedBytes: 0,
+      position: from,
+      lastExamined: null,
+    }
+    if (order.id === 0) return this.emptyPage(request, session.family, false, watermark)
+    return this.stretch(walk, watermark)
+  }
+
+  /** Walks on until the page is full, the order ends, or others should have their turn. */
+  private stretch(walk: Walk, watermark: number | null): Outcome<StreamPage> {
+    const { request } = walk
+    const { selector, filter } = request
+    for (let examinedBytes = 0; examinedBytes < STRETCH_BYTES; ) {
+      const placed = this.store.segmentFrom(walk.orderId, walk.position)
+      if (placed === null || placed.first >= walk.bound) return this.page(walk, placed !== null, watermark)
+      const { segment, first } = placed
+      const pack: Pack = new StoredPack(segment.records)
+      examinedBytes += segment.records.length
+      for (let i = Math.max(0, walk.position - first); i < segment.count; i++) {
+        if (first + i >= walk.bound || walk.items.length >= walk.limit)
+          return this.page(walk, true, watermark)
+        const event = unpackEvent(pack.record(i))
+        const record = recordOf(segment, i, event)
+        const shown = filter === null || passes(filter, event.discriminator) ? record : null
+        const itemBytes = readItemBytes(segment.route, shown, selector.extended)
+        const full = walk.usedBytes + itemBytes > Math.min(walk.roomBytes, request.maxBytes)
+        if (full && walk.items.length > 0) return this.page(walk, true, watermark)
+        walk.items.push({ route: segment.route, record: shown, hiddenOffset: first + i })
+        walk.usedBytes += itemBytes
+        walk.position = first + i + 1
+        walk.lastExamined = record
+      }
+    }
+    return new Unfinished(() => this.stretch(walk, watermark))
+  }
+
+  private page(walk: Walk, more: boolean, watermark: number | null): StreamPage {
+    const { request, lastExamined, position } = walk
+    if (lastExamined === null) return this.emptyPage(request, walk.family, more, watermark)
+    const { selector } = request
+    const cursor: StreamCursor = {
+      resource: selector.axisInResource ? position - 1 : lastExamined.offset,
+      area: selector.axisInResource && selector.axis === "global" ? null : lastExamined.area,
+      realm: lastExamined.realm,
+      global: lastExamined.global,
+      more,
+      ...continuation(walk.family, request, watermark, position),
+    }
+    return { extended: selector.extended, items: walk.items, cursor }
+  }
+
+  /** A page without items stands one before the position asked for, so that the reader asks for it again. */
+  private emptyPage(
+    request: StreamRead,
+    family: number,
+    more: boolean,
+    watermark: number | null,
+  ): StreamPage {
+    const { selector, from } = request
+    const before = BigInt.asUintN(64, BigInt(from) - 1n)
+    const { axis, axisInResource } = selector
+    const cursor: StreamCursor = {
+      resource: before,
+      area: axis === "area" ? before : null,
+      realm: axis === "realm" && !axisInResource ? before : null,
+      global: selector.extended ? before : null,
+      more,
+      ...continuation(family, request, watermark, Number(from)),
+    }
+    return { extended: selector.extended, items: [], cursor }
+  }
+
+  private last(route: Route, session: Session): StreamRecord | null {
+    const stored = this.store.order(session.family, route.text)
+    const placed = stored === null ? null : this.store.segmentFrom(stored.id, stored.next - 1)
+    if (placed === null) return null
+    const { segment } = placed
+    const at = segment.count - 1
+    return recordOf(segment, at, unpackEvent(new StoredPack(segment.records).record(at)))
+  }
+
+  private metadata(route: Route, session: Session): StreamMetadata {
+    const { orders } = this.stream(session.family, route)
+    const count = orders[RESOURCE]!.next
+    return {
+      first: count === 0 ? null : 0,
+      last: count === 0 ? null : count - 1,
+      count,
+      areaWatermark: orders[AREA]!.next,
+      realmWatermark: orders[REALM]!.next,
+    }
+  }
+
+  expire(): void {
+    // Events do not age, and append sessions last as long as their client.
+  }
+
+  leave(session: SessionId, context: Context): void {
+    for (const append of this.owners.of(session)) this.close(append, context)
+    this.registrations.leave(session, context)
+  }
+
+  nextDue(): Millis | null {
+    return null
+  }
+
+  drain(): void {
+    // Nothing here waits for an answer.
+  }
+
+  committed(): void {
+    if (this.remembered > REMEMBERED_MAX) this.trim()
+  }
+
+  /** Forgets what can be read again, but nothing that an open session still builds on. */
+  private trim(): void {
+    this.streams.clear()
+    this.orders.clear()
+    this.remembered = 0
+    for (const { stream } of this.appends.values()) {
+      remember(this.streams, stream.family, stream.route.text, stream)
+      for (const order of stream.orders) remember(this.orders, order.family, order.canonical, order)
+      this.remembered += 1 + stream.orders.length
+    }
+  }
+
+  private find(id: number, session: Session): Append | Fault {
+    const append = this.appends.get(id)
+    return append === undefined || append.session !== session.id ? STREAM_FAULTS.sessionNotFound : append
+  }
+
+  private close(append: Append, context: Context): void {
+    this.forget(append)
+    this.uncommitted.give(append.bytes)
+    context.journal.undo(() => {
+      this.uncommitted.retake(append.bytes)
+      this.open(append)
+    })
+  }
+
+  private open(append: Append): void {
+    append.stream.open = append
+    this.appends.set(append.id, append)
+    this.owners.add(append.session, append)
+  }
+
+  private forget(append: Append): void {
+    append.stream.open = null
+    this.appends.delete(append.id)
+    this.owners.remove(append.session, append)
+  }
+
+  private stream(family: number, route: Route): Stream {
+    const known = this.streams.get(family)?.get(route.text)
+    if (known !== undefined) return known
+    const orders = selectorsOver(route).map(({ canonical }) => this.order(family, canonical))
+    const bytes = this.store.order(family, route.text)?.lastStreamBytes ?? 0
+    const stream: Stream = { family, route, orders, bytes, open: null }
+    remember(this.streams, family, route.text, stream)
+    this.remembered++
+    return stream
+  }
+
+  private order(family: number, canonical: string): Order {
+    const known = this.orders.get(family)?.get(canonical)
+    if (known !== undefined) return known
+    const stored = this.store.order(family, canonical)
+    const order: Order = { family, canonical, id: stored?.id ?? 0, next: stored?.next ?? 0 }
+    remember(this.orders, family, canonical, order)
+    this.remembered++
+    return order
+  }
+}
+
+function remember<T>(families: Map<number, Map<string, T>>, family: number, key: string, value: T): void {
+  const known = families.get(family)
+  if (known === undefined) families.set(family, new Map([[key, value]]))
+  else known.set(key, value)
+}
+
+/** What the next page of a global read must echo. */
+function continuation(
+  family: number,
+  request: StreamRead,
+  watermark: number | null,
+  next: number,
+): { fingerprint: number | null; watermark: number | null } {
+  if (watermark === null) return { fingerprint: null, watermark: null }
+  return { fingerprint: fingerprintOf(family, request, watermark, next), watermark }
+}
+
+/** Binds a continuation to all that must not change between its pages (PROTOCOL.md, ST-20). 53 bits. */
+function fingerprintOf(family: number, request: StreamRead, watermark: number, next: number): number {
+  let high = 0x811c9dc5
+  let low = 0x1000193
+  const mix = (byte: number): void => {
+    high = Math.imul(high ^ byte, 0x9e3779b1)
+    low = Math.imul(low ^ byte, 0x85ebca77)
+    low ^= high >>> 13
+  }
+  for (const byte of utf8(`${family}|${request.selector.canonical}|${watermark}|${next}|`)) mix(byte)
+  for (const byte of request.filter?.bytes ?? []) mix(byte)
+  return (high >>> 11) * 4_294_967_296 + (low >>> 0)
+}

@@ -1,0 +1,253 @@
+// The engine: sessions, and both lanes as one thing to the doors (docs/ARCHITECTURE.md). The live lane runs
+// here, beside the sockets; frames for the durable lane are handed on as bytes. It counts what is under way
+// for each client and stops reading from those that have too much.
+
+import { CLIENT_MESSAGES } from "../../protocol/messages/index.ts"
+import type { Millis, SessionId } from "../domains/domain.ts"
+import { InboundBatch, returnedOf } from "./batch.ts"
+import { sessionOf } from "./durable.ts"
+import type { Lane, LaneSession } from "./lane.ts"
+
+/** Who a client is, once that has been verified. */
+export interface Identity {
+  readonly family: number
+  /** `pattern#access` strings; null allows everything. */
+  readonly permissions: readonly string[] | null
+}
+
+/** Why the broker ends a connection. */
+export type Ending = "slow" | "draining" | "violation"
+
+/** A connection, as the engine needs it. */
+export interface Client {
+  /** Sends whole frames in the outer form. The bytes are the client's from now on. */
+  write(frames: Uint8Array): void
+  /** Ends the connection; `leave` follows when it is closed. */
+  end(reason: Ending): void
+  /** Stops or goes on handing frames to the engine. */
+  pause(): void
+  resume(): void
+  /** Bytes written and not yet taken by the system. */
+  readonly pendingBytes: number
+}
+
+/** A live connection that has been let in. */
+export class EngineSession {
+  readonly id: SessionId
+  readonly client: Client
+  readonly lane: LaneSession
+  /** Requests at the durable lane that are not answered yet, and their bytes. */
+  inflight = 0
+  inflightBytes = 0
+  /** Registrations at the durable lane, as last heard. */
+  registrationsThere = 0
+  paused = false
+
+  constructor(client: Client, lane: LaneSession) {
+    this.id = lane.id
+    this.client = client
+    this.lane = lane
+  }
+}
+
+/** The way to the durable lane and back. */
+export interface DurableLink {
+  /** Hands over a batch. The answer comes through `Engine.returned`. */
+  post(batch: Uint8Array): void
+}
+
+export interface EngineLimits {
+  readonly inflightMax: number
+  readonly inflightBytesMax: number
+  /** Of all clients together. */
+  readonly inflightTotalBytesMax: number
+}
+
+export interface EngineOptions {
+  readonly live: Lane
+  readonly link: DurableLink
+  readonly limits: EngineLimits
+  readonly now: () => Millis
+  /** Runs the work once everything that has already arrived was taken. */
+  readonly soon: (work: () => void) => void
+  /** Runs the work at that moment or later; a later call replaces an earlier one. */
+  readonly at: (due: Millis, work: () => void) => void
+}
+
+/** Batches under way: the second is ready when the first is committed. */
+const BATCHES_MAX = 2
+
+export class Engine {
+  private readonly options: EngineOptions
+  private readonly sessions = new Map<SessionId, EngineSession>()
+  private readonly batch = new InboundBatch()
+  private batchesOut = 0
+  private nextSession = 1
+  private turnOpen = false
+  private inflightBytes = 0
+  /** Clients that are not read because of what all have under way. */
+  private readonly held = new Set<EngineSession>()
+  private due: Millis | null = null
+  private draining = false
+
+  constructor(options: EngineOptions) {
+    this.options = options
+  }
+
+  get sessionCount(): number {
+    return this.sessions.size
+  }
+
+  /** Lets a client in. */
+  enter(client: Client, identity: Identity): EngineSession {
+    const opening = { session: this.nextSession++, ...identity }
+    const session = new EngineSession(client, sessionOf(opening))
+    this.sessions.set(session.id, session)
+    this.options.live.open(session.lane)
+    this.batch.open(opening)
+    return session
+  }
+
+  /**
+   * Takes one frame: `bytes[start, end)` with its outer length, the payload from `payload` on. The bytes are
+   * lent for the call. False where the type is not for clients to send.
+   */
+  receive(
+    session: EngineSession,
+    type: number,
+    bytes: Uint8Array,
+    view: DataView,
+    start: number,
+    payload: number,
+    end: number,
+  ): boolean {
+    const { live } = this.options
+    this.openTurn()
+    if (live.owns(type)) {
+      session.lane.registrationsElsewhere = session.registrationsThere
+      live.receive(session.lane, type, bytes, view, payload, end)
+      return true
+    }
+    if (!CLIENT_MESSAGES.has(type)) return false
+    this.batch.frames(session.id, session.lane.registrations, bytes, start, end)
+    session.inflight++
+    session.inflightBytes += end - payload
+    this.inflightBytes += end - payload
+    this.restrain(session)
+    return true
+  }
+
+  /** A connection has closed. */
+  leave(session: EngineSession): void {
+    if (!this.sessions.delete(session.id)) return
+    this.held.delete(session)
+    this.inflightBytes -= session.inflightBytes
+    this.openTurn()
+    this.options.live.leave(session.id)
+    this.batch.leave(session.id)
+    this.relieve()
+  }
+
+  /** Nothing waits any more from now on. */
+  drain(): void {
+    if (this.draining) return
+    this.draining = true
+    this.openTurn()
+    this.options.live.drain()
+    this.batch.drain()
+  }
+
+  /** Bytes that a client has been given and the system has not taken. */
+  pendingBytes(id: SessionId): number {
+    return this.sessions.get(id)?.client.pendingBytes ?? 0
+  }
+
+  /** The durable lane has finished so many batches, or none, and sends this; null for nothing. */
+  returned(batches: number, sent: Uint8Array | null): void {
+    this.batchesOut -= batches
+    if (sent !== null) this.deliver(sent)
+    this.post()
+  }
+
+  private deliver(sent: Uint8Array): void {
+    for (const { session: id, frames, answered, answeredBytes, registrations } of returnedOf(sent)) {
+      const session = this.sessions.get(id)
+      if (session === undefined) continue
+      session.registrationsThere = registrations
+      session.inflight -= answered
+      session.inflightBytes -= answeredBytes
+      this.inflightBytes -= answeredBytes
+      session.client.write(frames)
+      this.restrain(session)
+    }
+    this.relieve()
+  }
+
+  /** Stops reading a client that has too much under way, and goes on once half of that is answered. */
+  private restrain(session: EngineSession): void {
+    const { inflightMax, inflightBytesMax, inflightTotalBytesMax } = this.options.limits
+    const over = session.inflight >= inflightMax || session.inflightBytes >= inflightBytesMax
+    if (over || this.inflightBytes >= inflightTotalBytesMax) {
+      if (!over) this.held.add(session)
+      if (session.paused) return
+      session.paused = true
+      session.client.pause()
+    } else if (
+      session.paused &&
+      session.inflight <= inflightMax / 2 &&
+      session.inflightBytes <= inflightBytesMax / 2
+    ) {
+      this.free(session)
+    }
+  }
+
+  private relieve(): void {
+    if (this.held.size === 0 || this.inflightBytes > this.options.limits.inflightTotalBytesMax / 2) return
+    const held = [...this.held]
+    this.held.clear()
+    for (const session of held) this.restrain(session)
+  }
+
+  private free(session: EngineSession): void {
+    session.paused = false
+    this.held.delete(session)
+    session.client.resume()
+  }
+
+  // ── turns ──────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** A turn begins with the first thing that arrives and ends when all that has arrived was taken. */
+  private openTurn(): void {
+    if (this.turnOpen) return
+    this.turnOpen = true
+    const { live, now, soon } = this.options
+    live.begin(now())
+    live.expire()
+    soon(() => this.endTurn())
+  }
+
+  private endTurn(): void {
+    this.turnOpen = false
+    for (const { session, frames } of this.options.live.end())
+      this.sessions.get(session)?.client.write(frames)
+    this.post()
+    this.watch()
+  }
+
+  private post(): void {
+    if (this.batch.empty || this.batchesOut >= BATCHES_MAX) return
+    this.batchesOut++
+    this.options.link.post(this.batch.take())
+  }
+
+  /** Makes sure that a turn happens when something falls due. */
+  private watch(): void {
+    const next = this.options.live.nextDue()
+    if (next === null || (this.due !== null && this.due <= next)) return
+    this.due = next
+    this.options.at(next, () => {
+      this.due = null
+      this.openTurn()
+    })
+  }
+}

@@ -1,0 +1,272 @@
+// The database file: opening it safely, migrating it, transactions, syncing, closing. The only file that
+// knows better-sqlite3. It must never report something as durable that a power cut could still take.
+
+import { closeSync, existsSync, fdatasyncSync, mkdirSync, openSync, statfsSync } from "node:fs"
+import { join } from "node:path"
+import BetterSqlite3 from "better-sqlite3"
+import { migrations } from "./migrations/index.ts"
+
+export type Statement<Parameters extends unknown[], Row = unknown> = BetterSqlite3.Statement<Parameters, Row>
+
+/** Names within a storage folder. */
+export const DATABASE_FILE = "fitz.db"
+const LOCK_FILE = "fitz.lock"
+
+/** SQLite's own numbers for `PRAGMA synchronous`. */
+const NORMAL = 1
+const FULL = 2
+
+/** Pages of the write-ahead log after which a commit copies it into the database: 16 MiB. */
+const CHECKPOINT_PAGES = 4_096
+const CACHE_KIB = 32 * 1024
+/** Bytes that must fit before a store that was full takes writes again. */
+const PROBE_BYTES = 256 * 1024
+/** Free space below which an unspecific write error is taken for a full disk. */
+const FULL_BELOW_BYTES = 1024 * 1024
+
+/** Why a store cannot be opened. The message is for the operator of the machine. */
+export class StorageError extends Error {
+  override readonly name = "StorageError"
+}
+
+export class Database {
+  private readonly connection: BetterSqlite3.Database
+  private readonly lock: BetterSqlite3.Database | null
+  private readonly folder: string | null
+  private synchronous = FULL
+  private logFd: number | null = null
+  private transactionOpen = false
+
+  private constructor(
+    connection: BetterSqlite3.Database,
+    lock: BetterSqlite3.Database | null,
+    folder: string | null,
+  ) {
+    this.connection = connection
+    this.lock = lock
+    this.folder = folder
+  }
+
+  /**
+   * Opens the store in a folder, creating both; null keeps everything in memory. Throws a `StorageError`
+   * where another process has the folder, the file is newer than this program, or it cannot be made safe.
+   */
+  static open(folder: string | null): Database {
+    if (folder === null) return Database.prepared(new BetterSqlite3(":memory:"), null, null)
+    mkdirSync(folder, { recursive: true })
+    const lock = takeLock(folder)
+    try {
+      return Database.prepared(new BetterSqlite3(join(folder, DATABASE_FILE)), lock, folder)
+    } catch (error) {
+      lock.close()
+      throw error
+    }
+  }
+
+  private static prepared(
+    connection: BetterSqlite3.Database,
+    lock: BetterSqlite3.Database | null,
+    folder: string | null,
+  ): Database {
+    if (folder !== null) {
+      const mode = connection.pragma("journal_mode = WAL", { simple: true })
+      if (mode !== "wal")
+        throw new StorageError(`the store in ${folder} does not take a write-ahead log (${mode})`)
+    }
+    // better-sqlite3 opens an existing write-ahead log with NORMAL, which a power cut can take commits from.
+    connection.pragma(`synchronous = ${FULL}`)
+    const level = connection.pragma("synchronous", { simple: true })
+    if (level !== FULL) throw new StorageError(`synchronous is ${String(level)} and not FULL`)
+    connection.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`)
+    connection.pragma(`cache_size = -${CACHE_KIB}`)
+    if (folder === null) connection.pragma("temp_store = MEMORY")
+    const database = new Database(connection, lock, folder)
+    database.migrate()
+    if (folder !== null) database.logFd = openSync(join(folder, `${DATABASE_FILE}-wal`), "r")
+    return database
+  }
+
+  private migrate(): void {
+    const version = this.connection.pragma("user_version", { simple: true }) as number
+    if (version > migrations.length) {
+      throw new StorageError(
+        `the store has format ${version}, this program knows up to ${migrations.length}: it was written by a newer one`,
+      )
+    }
+    for (const [index, script] of migrations.entries()) {
+      if (index < version) continue
+      this.connection.transaction(() => {
+        this.connection.exec(script)
+        this.connection.pragma(`user_version = ${index + 1}`)
+      })()
+    }
+  }
+
+  /** Runs statements that are not worth preparing. */
+  execute(sql: string): void {
+    this.connection.exec(sql)
+  }
+
+  prepare<Parameters extends unknown[] = unknown[], Row = unknown>(sql: string): Statement<Parameters, Row> {
+    return this.connection.prepare<Parameters, Row>(sql)
+  }
+
+  // ── turns ──────────────────────────────────────────────────────────────────────────────────────────────
+
+  begin(): void {
+    this.connection.exec("BEGIN")
+    this.transactionOpen = true
+  }
+
+  /**
+   * Ends the transaction. `sync`: what it wrote, and all before it, is on disk when this returns.
+   * Throws where it could not; then the transaction is still to be rolled back.
+   */
+  commit(sync: boolean): void {
+    this.connection.exec("COMMIT")
+    this.transactionOpen = false
+    if (sync && this.synchronous !== FULL) this.syncLog()
+    // The level cannot change within a transaction, so the next one goes by what this one needed.
+    this.level(sync ? FULL : NORMAL)
+  }
+
+  rollback(): void {
+    if (this.connection.inTransaction) this.connection.exec("ROLLBACK")
+    this.transactionOpen = false
+  }
+
+  /** True between `begin` and its end, unless the database has ended the transaction by itself. */
+  get intact(): boolean {
+    return this.transactionOpen === this.connection.inTransaction
+  }
+
+  /** Brings everything committed so far to disk. */
+  sync(): void {
+    this.syncLog()
+  }
+
+  private syncLog(): void {
+    if (this.logFd !== null) fdatasyncSync(this.logFd)
+  }
+
+  private level(level: number): void {
+    if (this.synchronous === level || this.folder === null) return
+    this.connection.pragma(`synchronous = ${level}`)
+    this.synchronous = level
+  }
+
+  // ── faults ─────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Is this the error of a disk without room? Everything else about the file is beyond repair. */
+  isFull(error: unknown): boolean {
+    if (!(error instanceof BetterSqlite3.SqliteError)) return false
+    if (error.code === "SQLITE_FULL") return true
+    return (
+      error.code.startsWith("SQLITE_IOERR") &&
+      error.code !== "SQLITE_IOERR_FSYNC" &&
+      this.freeBytes() < FULL_BELOW_BYTES
+    )
+  }
+
+  /** Did the database itself fail, rather than the code that used it? */
+  isFatal(error: unknown): boolean {
+    if (!(error instanceof BetterSqlite3.SqliteError)) return false
+    return FATAL_CODES.some(code => error.code.startsWith(code))
+  }
+
+  private freeBytes(): number {
+    if (this.folder === null) return Number.POSITIVE_INFINITY
+    const { bavail, bsize } = statfsSync(this.folder)
+    return bavail * bsize
+  }
+
+  /** After the disk was full: is there room again? Tries for real. */
+  hasRoom(): boolean {
+    try {
+      this.connection.exec("BEGIN")
+      this.connection.exec(`INSERT INTO probe VALUES (zeroblob(${PROBE_BYTES}))`)
+      this.connection.exec("COMMIT")
+      this.connection.exec("DELETE FROM probe")
+      return true
+    } catch (error) {
+      if (this.connection.inTransaction) this.connection.exec("ROLLBACK")
+      if (this.isFull(error)) return false
+      throw error
+    }
+  }
+
+  private checkpoint(): void {
+    try {
+      this.connection.pragma("wal_checkpoint(TRUNCATE)")
+    } catch (error) {
+      // Without room for the copy everything stays in the log, where the next start finds it.
+      if (!this.isFull(error)) throw error
+    }
+  }
+
+  /** Copies the log into the database and closes the file; the store is one file then. */
+  close(): void {
+    if (this.folder !== null) {
+      this.level(FULL)
+      this.checkpoint()
+    }
+    if (this.logFd !== null) closeSync(this.logFd)
+    this.connection.close()
+    this.lock?.close()
+  }
+}
+
+const FATAL_CODES = [
+  "SQLITE_IOERR",
+  "SQLITE_CORRUPT",
+  "SQLITE_NOTADB",
+  "SQLITE_CANTOPEN",
+  "SQLITE_READONLY",
+  "SQLITE_NOMEM",
+]
+
+/**
+ * One process per folder: an exclusive transaction on a file of its own, which the system ends with the
+ * process however that ends. Readers of the database itself, such as a backup, are not kept out.
+ */
+function takeLock(folder: string): BetterSqlite3.Database {
+  const lock = new BetterSqlite3(join(folder, LOCK_FILE), { timeout: 0 })
+  try {
+    lock.pragma("journal_mode = MEMORY")
+    lock.exec("BEGIN EXCLUSIVE")
+    return lock
+  } catch (error) {
+    lock.close()
+    if (error instanceof BetterSqlite3.SqliteError && error.code === "SQLITE_BUSY") {
+      throw new StorageError(`another process is using the store in ${folder}`)
+    }
+    throw error
+  }
+}
+
+/** Copies a store, running or not, into a file, and checks the copy. Throws where it is not whole. */
+export async function copyStore(folder: string, target: string): Promise<void> {
+  const source = join(folder, DATABASE_FILE)
+  if (!existsSync(source)) throw new StorageError(`there is no store in ${folder}`)
+  const connection = new BetterSqlite3(source, { fileMustExist: true })
+  try {
+    await connection.backup(target)
+  } finally {
+    connection.close()
+  }
+  checkStore(target)
+}
+
+/** Checks that a file is a whole store that this program can read. Throws a `StorageError` where not. */
+export function checkStore(file: string): void {
+  const connection = new BetterSqlite3(file, { readonly: true, fileMustExist: true })
+  try {
+    const version = connection.pragma("user_version", { simple: true }) as number
+    if (version < 1 || version > migrations.length)
+      throw new StorageError(`${file} is no store of this program`)
+    const found = connection.pragma("integrity_check", { simple: true })
+    if (found !== "ok") throw new StorageError(`${file} is damaged: ${String(found)}`)
+  } finally {
+    connection.close()
+  }
+}

@@ -1,0 +1,10 @@
+// Routes as the store keeps them: text that was checked before it was written.
+
+import { parseRoute, type Route, type Scheme } from "../../protocol/route.ts"
+
+/** The route of a stored text. One that does not parse means that the file is not ours. */
+export function storedRoute(text: string, scheme: Scheme): Route {
+  const route = parseRoute(text, scheme)
+  if (typeof route === "string") throw new Error(`the stored route ${JSON.stringify(text)} is ${route}`)
+  return route
+}

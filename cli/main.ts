@@ -1,0 +1,28 @@
+// The `fitz` command: its verbs and their options. Each verb lives in a file of its own.
+
+import { Command, CommanderError } from "commander"
+import { addBackup } from "./backup.ts"
+import { addHealth } from "./health.ts"
+import { addServe } from "./serve.ts"
+import { addToken } from "./token.ts"
+import { version } from "./version.ts"
+
+/** Runs the command line and returns the exit code. */
+export async function main(argv: readonly string[]): Promise<number> {
+  const program = new Command("fitz")
+    .description("Fitz: a message broker with seven primitives behind one port")
+    .version(version())
+    .exitOverride()
+  addServe(program)
+  addToken(program)
+  addHealth(program)
+  addBackup(program)
+  try {
+    await program.parseAsync(argv as string[])
+    return typeof process.exitCode === "number" ? process.exitCode : 0
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode
+    process.stderr.write(`fitz: ${error instanceof Error ? error.message : String(error)}\n`)
+    return 1
+  }
+}

@@ -1,0 +1,160 @@
+// `fitz serve`: the broker in the foreground. With nothing configured it starts for development: loopback, a
+// folder for the store, a secret made once and kept there.
+
+import { randomBytes } from "node:crypto"
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { type Command, Option } from "commander"
+import { Broker } from "../broker/broker.ts"
+import {
+  type Config,
+  ConfigError,
+  fileKeyOf,
+  flagOf,
+  hasTrustSource,
+  loadConfig,
+  OPTIONS,
+  type OptionName,
+  readConfigFile,
+} from "../broker/config.ts"
+import { openLog } from "../broker/log.ts"
+import type { BoundPort } from "../broker/transport/port.ts"
+import { realWorld } from "../broker/world.ts"
+import { DEVELOPMENT_SECRET_FILE, mintToken } from "./token.ts"
+import { version } from "./version.ts"
+
+const DAY_SECONDS = 86_400
+
+/** A default as the help page shows it. */
+function shown(value: unknown): string {
+  if (value === null) return "not set"
+  if (Array.isArray(value)) return value.length === 0 ? "none" : value.join(",")
+  return String(value)
+}
+
+/** The help page's list of options, from their declarations. */
+export function optionsHelp(): string {
+  const names = Object.keys(OPTIONS) as OptionName[]
+  const groups = Map.groupBy(names, name => OPTIONS[name].group)
+  const lines = [...groups].flatMap(([group, members]) => [
+    "",
+    `${group}:`,
+    ...members.flatMap(name => {
+      const spec: { env: string; aliases?: readonly string[]; about: string; fallback: unknown } =
+        OPTIONS[name]
+      const ways = [flagOf(name), spec.env, ...(spec.aliases ?? [])].filter(way => way !== null)
+      return [`  ${ways.join(", ")}`, `      ${spec.about} [${shown(spec.fallback)}]`]
+    }),
+  ])
+  return [
+    "",
+    "Every option is a flag, an environment variable and a key of the file given by --config (YAML or JSON, the",
+    "flag's name without dashes in front). Flags win over the environment, the environment over the file.",
+    ...lines,
+  ].join("\n")
+}
+
+export function addServe(program: Command): void {
+  const serve = program
+    .command("serve")
+    .description("run the broker in the foreground")
+    .option("--config <file>", "configuration file, also FITZ_CONFIG_FILE")
+    .addHelpText("after", optionsHelp())
+  for (const name of Object.keys(OPTIONS) as OptionName[]) {
+    const flag = flagOf(name)
+    if (flag !== null) serve.addOption(new Option(`${flag} <value>`).hideHelp())
+  }
+  serve.action(async () => {
+    await run(serve.opts<Record<string, string | undefined>>())
+  })
+}
+
+async function run(given: Readonly<Record<string, string | undefined>>): Promise<void> {
+  const config = await configure(given)
+  const world = realWorld(await openLog({ level: config.logLevel, format: config.logFormat }))
+  const developmentSecret =
+    config.authRequired && !hasTrustSource(config) ? developmentSecretOf(config) : null
+  const broker = await Broker.start({
+    config,
+    world,
+    version: version(),
+    developmentSecret,
+    onFatal: reason => {
+      world.log("error", "the broker cannot go on", { reason })
+      process.exit(1)
+    },
+  }).catch((error: unknown) => {
+    throw new Error(`cannot start: ${error instanceof Error ? error.message : String(error)}`)
+  })
+  if (developmentSecret !== null) await welcome(config, broker.address, developmentSecret)
+  await untilSignal()
+  process.on("SIGTERM", () => process.exit(1))
+  process.on("SIGINT", () => process.exit(1))
+  await broker.drain()
+}
+
+async function configure(given: Readonly<Record<string, string | undefined>>): Promise<Config> {
+  const fileName = given["config"] ?? process.env["FITZ_CONFIG_FILE"]
+  const flags = Object.fromEntries(
+    (Object.keys(OPTIONS) as OptionName[]).map(name => [fileKeyOf(name), given[name]]),
+  )
+  try {
+    const file = fileName === undefined ? null : await readConfigFile(fileName)
+    return loadConfig({ environment: process.env, flags, file })
+  } catch (error) {
+    if (error instanceof ConfigError) throw error
+    throw new Error(`${fileName}: ${error instanceof Error ? error.message : String(error)}`)
+  }
+}
+
+function untilSignal(): Promise<void> {
+  return new Promise(resolve => {
+    process.once("SIGTERM", () => resolve())
+    process.once("SIGINT", () => resolve())
+  })
+}
+
+/** The secret of a broker that was given none: made at the first start, kept beside the store. */
+function developmentSecretOf(config: Config): string {
+  if (config.storageMode === "memory") return randomBytes(32).toString("base64url")
+  const file = join(config.storagePath, DEVELOPMENT_SECRET_FILE)
+  if (existsSync(file)) return readFileSync(file, "utf8").trim()
+  const secret = randomBytes(32).toString("base64url")
+  mkdirSync(config.storagePath, { recursive: true })
+  writeFileSync(file, `${secret}\n`, { mode: 0o600 })
+  return secret
+}
+
+/** What a person at a terminal needs next. Only a development broker says it. */
+async function welcome(config: Config, bound: BoundPort, secret: string): Promise<void> {
+  const token = await mintToken({
+    secret,
+    audience: config.jwtAudiences[0]!,
+    subject: "dev",
+    identity: "dev",
+    identityClaim: config.jwtIdentityClaim,
+    permissions: null,
+    expiresInSeconds: DAY_SECONDS,
+    nowSeconds: Math.floor(Date.now() / 1_000),
+  })
+  const host = bound.address.includes(":") ? `[${bound.address}]` : bound.address
+  process.stdout.write(
+    `
+  Fitz ${version()} is running.
+
+    HTTP, probes   http://${host}:${bound.port}/readyz
+    WebSocket      ws://${host}:${bound.port}/ws
+    raw TCP        ${host}:${bound.port}
+    data           ${config.storageMode === "memory" ? "in memory" : config.storagePath}
+
+  A token for everything, good for a day (a new one: npx fitz token):
+
+    ${token}
+
+  Next: see that it is ready, then connect a Fitz client with that token.
+
+    npx fitz health --url http://${host}:${bound.port}
+
+`,
+  )
+}
