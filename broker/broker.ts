@@ -9,14 +9,24 @@ import { type Config, isLoopback } from "./config.ts"
 import { LeaseDomain } from "./domains/lease.ts"
 import { NoticeDomain } from "./domains/notice.ts"
 import { RpcDomain } from "./domains/rpc.ts"
-import { type DurableMessage, type DurableRequest, type DurableStart, stackOf } from "./durable.ts"
+import {
+  BEAT,
+  BELL,
+  CELLS_BYTES,
+  type DurableMessage,
+  type DurableRequest,
+  type DurableStart,
+  stackOf,
+} from "./durable.ts"
 import { Engine, type Identity } from "./engine/engine.ts"
 import { Lane } from "./engine/lane.ts"
 import { Status } from "./engine/status.ts"
 import { FenceBlocks } from "./fences.ts"
 import { Watched } from "./files.ts"
+import { shrinkHeap } from "./heap.ts"
 import { IdentityVerifier, type Verified } from "./identity.ts"
 import { durableLimits, engineLimits, liveLimits } from "./limits.ts"
+import { CHECKPOINT_CELLS_BYTES } from "./storage/checkpoint.ts"
 import { type Admission, type Carrier, Connection } from "./transport/connection.ts"
 import { OutboundAccount } from "./transport/outbound.ts"
 import { type BoundPort, checkTls, Port, type TlsFiles } from "./transport/port.ts"
@@ -51,7 +61,9 @@ export class Broker {
   private readonly fences: FenceBlocks
   private readonly outbound: OutboundAccount
   private readonly port: MessagePort
-  private readonly worker: Worker
+  private readonly cells: Int32Array<SharedArrayBuffer>
+  private readonly threads: Worker[]
+  private readonly startCopier: () => void
   private readonly connections = new Map<Connection, { verified: Verified | null }>()
   private readonly complained = new Map<string, number>()
   private doors: Port | null = null
@@ -67,10 +79,9 @@ export class Broker {
   private constructor(options: BrokerOptions) {
     this.options = options
     const { config, world, version } = options
-    const beat = new SharedArrayBuffer(4)
-    const cell = new Int32Array(beat)
-    Atomics.store(cell, 0, Math.floor(world.now() / 1_000))
-    this.status = new Status(version, world.now, () => Atomics.load(cell, 0) * 1_000)
+    this.cells = new Int32Array(new SharedArrayBuffer(CELLS_BYTES))
+    Atomics.store(this.cells, BEAT, Math.floor(world.now() / 1_000))
+    this.status = new Status(version, world.now, () => Atomics.load(this.cells, BEAT) * 1_000)
     this.fences = new FenceBlocks(() => this.ask("fences"))
     this.outbound = new OutboundAccount({
       bytesMax: config.maxOutboundBytes,
@@ -94,7 +105,7 @@ export class Broker {
     let cancelDue: () => void = () => undefined
     this.engine = new Engine({
       live: this.live,
-      link: { post: batch => this.port.postMessage(batch, [batch.buffer as ArrayBuffer]) },
+      link: { post: batch => this.ask(batch) },
       limits: engineLimits(config),
       now: world.now,
       soon: world.soon,
@@ -102,6 +113,7 @@ export class Broker {
         cancelDue()
         cancelDue = world.later(due - world.now(), work)
       },
+      later: world.later,
     })
     const { port1, port2 } = new MessageChannel()
     this.port = port1
@@ -109,18 +121,26 @@ export class Broker {
       port: port2,
       folder: config.storageMode === "memory" ? null : config.storagePath,
       limits: durableLimits(config),
-      beat,
+      cells: this.cells.buffer,
+      checkpointCells: new SharedArrayBuffer(CHECKPOINT_CELLS_BYTES),
     }
     // SQLite's temporary files belong on the volume: the root of a container may be read-only.
     if (start.folder !== null) process.env["SQLITE_TMPDIR"] = start.folder
-    const file = import.meta.url.endsWith(".ts") ? "./thread.ts" : "./thread.js"
-    this.worker = new Worker(new URL(file, import.meta.url), {
-      workerData: start,
-      transferList: [port2],
-      stdin: false,
-    })
-    this.worker.on("error", error => this.fail(stackOf(error)))
+    this.threads = [this.thread("thread", start, [port2])]
+    this.startCopier = () => {
+      this.threads.push(this.thread("copier", { folder: start.folder, cells: start.checkpointCells }, []))
+    }
     this.port.on("message", (message: DurableMessage) => this.hear(message))
+  }
+
+  private thread(name: string, data: object, transferList: MessagePort[]): Worker {
+    const ending = import.meta.url.endsWith(".ts") ? "ts" : "js"
+    const worker = new Worker(new URL(`./${name}.${ending}`, import.meta.url), {
+      workerData: data,
+      transferList,
+    })
+    worker.on("error", error => this.fail(stackOf(error)))
+    return worker
   }
 
   /**
@@ -296,8 +316,11 @@ export class Broker {
 
   // ── the durable lane ───────────────────────────────────────────────────────────────────────────────────
 
-  private ask(request: DurableRequest): void {
-    this.port.postMessage(request)
+  /** Hands a batch or a request to the durable lane and wakes it. */
+  private ask(message: Uint8Array | DurableRequest): void {
+    this.port.postMessage(message, typeof message === "string" ? [] : [message.buffer as ArrayBuffer])
+    Atomics.add(this.cells, BELL, 1)
+    Atomics.notify(this.cells, BELL)
   }
 
   private hear(message: DurableMessage): void {
@@ -306,6 +329,9 @@ export class Broker {
       case "done":
         this.engine.returned(message.batches, message.sent)
         return
+      case "copier":
+        this.startCopier()
+        return
       case "progress":
         status.loadProgress = message.share
         return
@@ -313,6 +339,7 @@ export class Broker {
         this.fences.add(message.first, message.count)
         return
       case "ready":
+        shrinkHeap()
         status.loadProgress = 1
         status.storageWritable = true
         status.domainsReady = true
@@ -398,7 +425,7 @@ export class Broker {
     await this.doors?.close()
     await this.http?.app.close()
     this.port.close()
-    await this.worker.terminate()
+    await Promise.all(this.threads.map(thread => thread.terminate()))
   }
 }
 

@@ -81,5 +81,6 @@ export function engineLimits(config: Config): EngineLimits {
     inflightMax: config.maxInflight,
     inflightBytesMax: config.maxInflightBytes,
     inflightTotalBytesMax: config.maxInflightTotalBytes,
+    laggingBytes: config.maxOutboundBytes / 16,
   }
 }

@@ -4,7 +4,9 @@
 import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs"
 import { dirname, join, resolve } from "node:path"
 import type { Command } from "commander"
-import { checkStore, copyStore, DATABASE_FILE } from "../broker/storage/database.ts"
+
+/** The store's code, loaded only for this verb: a serving process has it in another thread. */
+const storage = () => import("../broker/storage/database.ts")
 
 /** Writes through a name beside the target, so that no half file ever carries the target's name. */
 async function whole(target: string, write: (partial: string) => Promise<void> | void): Promise<void> {
@@ -29,6 +31,7 @@ export function addBackup(program: Command): void {
       const target = resolve(file)
       if (existsSync(target)) throw new Error(`${file} exists already`)
       mkdirSync(dirname(target), { recursive: true })
+      const { copyStore } = await storage()
       await whole(target, partial => copyStore(folder, partial))
       process.stdout.write(`${file} is a whole copy of the store in ${folder}\n`)
     })
@@ -38,6 +41,7 @@ export function addBackup(program: Command): void {
     .option("--data <folder>", "storage folder", data)
     .action(async (file: string, { data: folder }: { data: string }) => {
       if (existsSync(folder) && readdirSync(folder).length > 0) throw new Error(`${folder} is not empty`)
+      const { checkStore, DATABASE_FILE } = await storage()
       checkStore(file)
       mkdirSync(folder, { recursive: true })
       await whole(join(folder, DATABASE_FILE), partial => {

@@ -195,6 +195,18 @@ export class Reader {
     return this.raw(this.u32())
   }
 
+  /** Where the block that `block` has passed over lies. */
+  blockStart = 0
+  blockEnd = 0
+
+  /** Passes over a `u32` length and that many bytes; where they are stands in `blockStart` and `blockEnd`. */
+  block(): void {
+    const length = this.u32()
+    const at = this.take(length)
+    this.blockStart = at < 0 ? 0 : at
+    this.blockEnd = at < 0 ? 0 : at + length
+  }
+
   optionalSpan(): Span | null {
     return this.flag() ? this.span() : null
   }
@@ -237,8 +249,9 @@ export class Writer {
   ensure(length: number): void {
     const needed = this.at + length
     if (needed <= this.bytes.length) return
-    let capacity = Math.max(this.bytes.length * 2, 256)
-    while (capacity < needed) capacity *= 2
+    let capacity = Math.max(this.bytes.length, 64)
+    // Small buffers grow in larger steps: most of them are on their way to something larger.
+    while (capacity < needed) capacity *= capacity < 65_536 ? 4 : 2
     const grown = new Uint8Array(capacity)
     grown.set(this.bytes.subarray(0, this.at))
     this.bytes = grown

@@ -24,27 +24,19 @@ export interface FrameSink {
   frame(type: number, bytes: Uint8Array, view: DataView, start: number, payload: number, end: number): boolean
 }
 
-/** The type of the inner frame at `at`, or −1 where the escape is malformed or the frame is too short. */
-export function frameType(view: DataView, at: number, end: number): number {
-  if (end - at < 3) return -1
-  const first = view.getUint8(at)
-  if (first !== 0xff) return first
-  if (end - at < 5) return -1
-  const type = view.getUint16(at + 1)
-  return type >= 255 ? type : -1
-}
-
 /** Bytes before the payload of an inner frame of this type. */
 export function headerBytes(type: number): number {
   return type < 255 ? 3 : 5
 }
 
-/** Checks the inner frame at `[at, end)` and says where its payload begins, or what is wrong. */
-export function payloadStart(view: DataView, at: number, end: number): number | FrameFault {
-  const type = frameType(view, at, end)
-  if (type < 0) return view.getUint8(at) === 0xff && end - at >= 3 ? "type_escape" : "inner_length"
-  const payload = at + headerBytes(type)
-  return view.getUint16(payload - 2) === end - payload ? payload : "inner_length"
+/** The type of the whole inner frame at `[at, end)`, or what is wrong with it. */
+export function frameType(view: DataView, at: number, end: number): number | FrameFault {
+  if (end - at < 3) return "inner_length"
+  const first = view.getUint8(at)
+  if (first !== 0xff) return view.getUint16(at + 1) === end - at - 3 ? first : "inner_length"
+  const type = view.getUint16(at + 1)
+  if (type < 255) return "type_escape"
+  return end - at >= 5 && view.getUint16(at + 3) === end - at - 5 ? type : "inner_length"
 }
 
 /** Cuts a byte stream into frames, however the stream was cut on its way. */
@@ -119,12 +111,12 @@ export class FrameReader {
 
   /** True when the reader may go on. */
   private deliver(bytes: Uint8Array, view: DataView, start: number, end: number): boolean {
-    const payload = payloadStart(view, start + OUTER_BYTES, end)
-    if (typeof payload === "string") {
-      this.fault = payload
+    const type = frameType(view, start + OUTER_BYTES, end)
+    if (typeof type === "string") {
+      this.fault = type
       return false
     }
-    const type = frameType(view, start + OUTER_BYTES, end)
+    const payload = start + OUTER_BYTES + headerBytes(type)
     if (!this.sink.frame(type, bytes, view, start, payload, end)) this.stopped = true
     return !this.stopped
   }

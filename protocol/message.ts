@@ -55,8 +55,9 @@ export interface RouteRule {
 }
 
 /** Reads a route without wildcards, of the domain's depth. */
-export function concreteRoute(span: Span, routes: RouteTable, rule: RouteRule): Route | Fault {
-  const route = routes.find(span, rule.scheme, rule.bare)
+export function concreteRoute(reader: Reader, routes: RouteTable, rule: RouteRule): Route | Fault {
+  reader.block()
+  const route = routes.find(reader.bytes, reader.blockStart, reader.blockEnd, rule.scheme, rule.bare)
   if (typeof route === "string") return rule.fault.because(route.replaceAll("_", " "))
   if (!route.concrete) return rule.fault.because("wildcards are not allowed here")
   const depth = DEPTH[rule.scheme]
@@ -66,8 +67,9 @@ export function concreteRoute(span: Span, routes: RouteTable, rule: RouteRule): 
 }
 
 /** Reads a route or pattern that can match routes of the domain's depth. */
-export function patternRoute(span: Span, routes: RouteTable, rule: RouteRule): Route | Fault {
-  const route = routes.find(span, rule.scheme, rule.bare)
+export function patternRoute(reader: Reader, routes: RouteTable, rule: RouteRule): Route | Fault {
+  reader.block()
+  const route = routes.find(reader.bytes, reader.blockStart, reader.blockEnd, rule.scheme, rule.bare)
   if (typeof route === "string") return rule.fault.because(route.replaceAll("_", " "))
   const depth = DEPTH[rule.scheme]
   if (depth !== null && !reachesDepth(route, depth))
@@ -108,8 +110,7 @@ export function subscriptionRow<Reply>(
     envelope: row.envelope,
     needs: onPattern("read"),
     read(reader, routes) {
-      const span = reader.span()
-      const pattern = reader.failed ? rule.fault : patternRoute(span, routes, rule)
+      const pattern = patternRoute(reader, routes, rule)
       return whole(reader, pattern, rule.fault, pattern => ({ op, pattern }))
     },
     write,

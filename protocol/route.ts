@@ -1,7 +1,7 @@
 // Routes and patterns: `scheme://segment/segment/…`, what is well-formed, what matches what, what covers
 // what (docs/PROTOCOL.md, R-1 … R-9). Nothing here knows a domain's rules beyond its scheme and depth.
 
-import { type Span, sameBytes, textOf, utf8 } from "./bytes.ts"
+import { sameBytes, textOf, utf8 } from "./bytes.ts"
 
 export const SCHEMES = ["kv", "stream", "notice", "queue", "rpc", "lease", "schedule"] as const
 export type Scheme = (typeof SCHEMES)[number]
@@ -214,9 +214,8 @@ export class RouteTable {
     this.last = undefined
   }
 
-  /** The route in these bytes, or why there is none. */
-  find(span: Span, scheme: Scheme, bare = false): Route | RouteFault {
-    const { bytes, start, end } = span
+  /** The route in `bytes[start, end)`, or why there is none. */
+  find(bytes: Uint8Array, start: number, end: number, scheme: Scheme, bare = false): Route | RouteFault {
     const length = end - start
     const last = this.last
     if (

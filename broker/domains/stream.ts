@@ -35,6 +35,7 @@ import {
   type SessionId,
   Unfinished,
 } from "./domain.ts"
+import type { Journal } from "./journal.ts"
 import { Owners } from "./owners.ts"
 import { GrowingPack, type Pack, StoredPack } from "./pack.ts"
 import { type RegistrationLimits, Registrations, subscribe, unsubscribe } from "./registrations.ts"
@@ -79,7 +80,7 @@ export interface StreamStore {
   order(family: number, canonical: string): StoredOrder | null
   /** Makes a place for a selector's order and returns its id. */
   createOrder(family: number, canonical: string): number
-  append(segments: readonly SegmentPlaces[]): void
+  append(segments: readonly SegmentPlaces[], journal: Journal): void
   /** The first segment of an order that holds `position` or anything after it. */
   segmentFrom(orderId: number, position: number): PlacedSegment | null
 }
@@ -290,7 +291,7 @@ export class StreamDomain implements Domain<StreamRequest, Reply> {
     const { stream, events } = append
     const first = stream.orders.map(order => order.next)
     const segments = this.place(append, context)
-    this.store.append(segments)
+    this.store.append(segments, context.journal)
     for (const order of stream.orders) context.journal.assign(order, { next: order.next + events })
     context.journal.assign(stream, { bytes: segments.at(-1)!.segment.streamBytes })
     context.wrote(request.sync ? "sync" : "buffered")

@@ -138,7 +138,7 @@ export function* recordsOf(batch: Uint8Array): Generator<Inbound> {
 }
 
 /** What the durable lane sends to one client, and what the sockets' side has to know about it. */
-export interface Returned extends Outgoing {
+export interface Returned extends Omit<Outgoing, "release"> {
   readonly registrations: number
 }
 
@@ -153,6 +153,7 @@ export class OutboundBatch {
     records.u32(out.answeredBytes)
     records.u32(registrations)
     records.block(out.frames)
+    out.release?.()
   }
 
   get empty(): boolean {

@@ -3,6 +3,7 @@
 // for each client and stops reading from those that have too much.
 
 import { CLIENT_MESSAGES } from "../../protocol/messages/index.ts"
+import { NOTICE_PUBLISH } from "../../protocol/messages/notice.ts"
 import type { Millis, SessionId } from "../domains/domain.ts"
 import { InboundBatch, returnedOf } from "./batch.ts"
 import { sessionOf } from "./durable.ts"
@@ -20,8 +21,8 @@ export type Ending = "slow" | "draining" | "violation"
 
 /** A connection, as the engine needs it. */
 export interface Client {
-  /** Sends whole frames in the outer form. The bytes are the client's from now on. */
-  write(frames: Uint8Array): void
+  /** Sends whole frames in the outer form, and calls `release`, if any, when it needs them no longer. */
+  write(frames: Uint8Array, release: (() => void) | null): void
   /** Ends the connection; `leave` follows when it is closed. */
   end(reason: Ending): void
   /** Stops or goes on handing frames to the engine. */
@@ -29,7 +30,13 @@ export interface Client {
   resume(): void
   /** Bytes written and not yet taken by the system. */
   readonly pendingBytes: number
+  /** Runs the work, once, when no more than so many bytes are pending or the connection is gone. */
+  whenBelow(bytes: number, work: () => void): void
 }
+
+/** Why a client is not read: it has too much under way, or publishes faster than others can take it. */
+const TOO_MUCH = 1
+const TOO_FAST = 2
 
 /** A live connection that has been let in. */
 export class EngineSession {
@@ -41,12 +48,28 @@ export class EngineSession {
   inflightBytes = 0
   /** Registrations at the durable lane, as last heard. */
   registrationsThere = 0
-  paused = false
+  private holds = 0
 
   constructor(client: Client, lane: LaneSession) {
     this.id = lane.id
     this.client = client
     this.lane = lane
+  }
+
+  isHeld(reason: number): boolean {
+    return (this.holds & reason) !== 0
+  }
+
+  /** Stops reading the client, for as long as there is a reason. */
+  hold(reason: number): void {
+    if (this.holds === 0) this.client.pause()
+    this.holds |= reason
+  }
+
+  free(reason: number): void {
+    if (!this.isHeld(reason)) return
+    this.holds &= ~reason
+    if (this.holds === 0) this.client.resume()
   }
 }
 
@@ -61,6 +84,8 @@ export interface EngineLimits {
   readonly inflightBytesMax: number
   /** Of all clients together. */
   readonly inflightTotalBytesMax: number
+  /** A receiver this far behind slows down who publishes to it, for a moment. */
+  readonly laggingBytes: number
 }
 
 export interface EngineOptions {
@@ -72,10 +97,15 @@ export interface EngineOptions {
   readonly soon: (work: () => void) => void
   /** Runs the work at that moment or later; a later call replaces an earlier one. */
   readonly at: (due: Millis, work: () => void) => void
+  readonly later: (ms: number, work: () => void) => () => void
 }
 
 /** Batches under way: the second is ready when the first is committed. */
 const BATCHES_MAX = 2
+/** A publisher waits at most this long for a receiver that lags; one that stays behind loses notices instead. */
+const STALL_MS_MAX = 10
+/** A turn that has taken so much ends at once: what it sends is still in the processor's cache. */
+const TURN_BYTES_MAX = 64 * 1024
 
 export class Engine {
   private readonly options: EngineOptions
@@ -84,7 +114,11 @@ export class Engine {
   private batchesOut = 0
   private nextSession = 1
   private turnOpen = false
+  private turnBytes = 0
   private inflightBytes = 0
+  /** Who has published in this turn. */
+  private publishers: EngineSession[] = []
+  private lastPublisher: EngineSession | null = null
   /** Clients that are not read because of what all have under way. */
   private readonly held = new Set<EngineSession>()
   private due: Millis | null = null
@@ -126,6 +160,9 @@ export class Engine {
     if (live.owns(type)) {
       session.lane.registrationsElsewhere = session.registrationsThere
       live.receive(session.lane, type, bytes, view, payload, end)
+      if (type === NOTICE_PUBLISH && this.lastPublisher !== session) this.publishedBy(session)
+      this.turnBytes += end - start
+      if (this.turnBytes >= TURN_BYTES_MAX) this.endTurn()
       return true
     }
     if (!CLIENT_MESSAGES.has(type)) return false
@@ -135,6 +172,11 @@ export class Engine {
     this.inflightBytes += end - payload
     this.restrain(session)
     return true
+  }
+
+  private publishedBy(session: EngineSession): void {
+    this.lastPublisher = session
+    this.publishers.push(session)
   }
 
   /** A connection has closed. */
@@ -177,7 +219,7 @@ export class Engine {
       session.inflight -= answered
       session.inflightBytes -= answeredBytes
       this.inflightBytes -= answeredBytes
-      session.client.write(frames)
+      session.client.write(frames, null)
       this.restrain(session)
     }
     this.relieve()
@@ -189,15 +231,10 @@ export class Engine {
     const over = session.inflight >= inflightMax || session.inflightBytes >= inflightBytesMax
     if (over || this.inflightBytes >= inflightTotalBytesMax) {
       if (!over) this.held.add(session)
-      if (session.paused) return
-      session.paused = true
-      session.client.pause()
-    } else if (
-      session.paused &&
-      session.inflight <= inflightMax / 2 &&
-      session.inflightBytes <= inflightBytesMax / 2
-    ) {
-      this.free(session)
+      session.hold(TOO_MUCH)
+    } else if (session.inflight <= inflightMax / 2 && session.inflightBytes <= inflightBytesMax / 2) {
+      this.held.delete(session)
+      session.free(TOO_MUCH)
     }
   }
 
@@ -208,10 +245,17 @@ export class Engine {
     for (const session of held) this.restrain(session)
   }
 
-  private free(session: EngineSession): void {
-    session.paused = false
-    this.held.delete(session)
-    session.client.resume()
+  /** Lets a receiver that lags catch up: whoever has just published waits for it, though not for long. */
+  private slowDown(publishers: readonly EngineSession[], receiver: Client): void {
+    const waiting = publishers.filter(publisher => !publisher.isHeld(TOO_FAST))
+    if (waiting.length === 0) return
+    for (const publisher of waiting) publisher.hold(TOO_FAST)
+    const goOn = (): void => {
+      cancel()
+      for (const publisher of waiting) publisher.free(TOO_FAST)
+    }
+    const cancel = this.options.later(STALL_MS_MAX, goOn)
+    receiver.whenBelow(this.options.limits.laggingBytes / 2, goOn)
   }
 
   // ── turns ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -220,6 +264,7 @@ export class Engine {
   private openTurn(): void {
     if (this.turnOpen) return
     this.turnOpen = true
+    this.turnBytes = 0
     const { live, now, soon } = this.options
     live.begin(now())
     live.expire()
@@ -227,9 +272,19 @@ export class Engine {
   }
 
   private endTurn(): void {
+    if (!this.turnOpen) return
     this.turnOpen = false
-    for (const { session, frames } of this.options.live.end())
-      this.sessions.get(session)?.client.write(frames)
+    const { publishers } = this
+    this.publishers = []
+    this.lastPublisher = null
+    const { laggingBytes } = this.options.limits
+    // Taken whole: a write may end a connection, and that is a new turn.
+    for (const { session, frames, release } of [...this.options.live.end()]) {
+      const client = this.sessions.get(session)?.client
+      if (client === undefined) continue
+      client.write(frames, release)
+      if (publishers.length > 0 && client.pendingBytes > laggingBytes) this.slowDown(publishers, client)
+    }
     this.post()
     this.watch()
   }

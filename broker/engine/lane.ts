@@ -15,6 +15,12 @@ import {
   DOMAIN_FAULTS,
   TYPES_END,
 } from "../../protocol/messages/index.ts"
+import {
+  NOTICE_NOTIFY,
+  NOTICE_PUBLISH,
+  type NoticePublish,
+  publishesTo,
+} from "../../protocol/messages/notice.ts"
 import { writeCallFault } from "../../protocol/messages/rpc.ts"
 import type { Grants } from "../../protocol/permission.ts"
 import { type Route, RouteTable, type Scheme } from "../../protocol/route.ts"
@@ -31,6 +37,7 @@ import {
   Unfinished,
 } from "../domains/domain.ts"
 import { Journal } from "../domains/journal.ts"
+import type { Registration } from "../domains/registrations.ts"
 import { type NoticeRoom, Outbox, type Outgoing } from "./outbox.ts"
 
 /** A client as a lane knows it. */
@@ -143,6 +150,17 @@ export class Lane {
   private syncDueMs: Millis | null = null
   private roomDueMs: Millis | null = null
   private request = 0
+  /**
+   * The last request of this turn, where it was a publish. A turn is a function: the same publish again, with
+   * nothing in between, has the same followers.
+   */
+  private repeat: {
+    readonly session: LaneSession
+    readonly route: Route
+    readonly followers: readonly Registration[]
+  } | null = null
+  /** Whom the request being judged has notified last. */
+  private notified: readonly Registration[] | null = null
   private readonly refused = new Set<number>()
 
   constructor(options: LaneOptions) {
@@ -205,6 +223,7 @@ export class Lane {
     this.now = Math.max(now, this.now)
     this.context.now = this.now
     this.request = 0
+    this.repeat = null
     this.wrote = false
     this.mustSync = false
     this.options.store?.begin()
@@ -215,6 +234,8 @@ export class Lane {
     const session = this.sessions.get(id)
     if (session === undefined) return
     this.sessions.delete(id)
+    this.repeat = null
+    this.outbox.forget(id)
     this.journal.undo(() => this.sessions.set(id, session))
     for (const domain of this.all) domain.leave(id, this.context)
     this.deliver()
@@ -249,6 +270,19 @@ export class Lane {
     payload: number,
     end: number,
   ): void {
+    const { repeat } = this
+    if (repeat !== null) {
+      if (
+        type === NOTICE_PUBLISH &&
+        repeat.session === session &&
+        publishesTo(repeat.route, bytes, view, payload, end)
+      ) {
+        this.outbox.notify(NOTICE_NOTIFY, repeat.followers, bytes, view, payload, end)
+        return
+      }
+      this.repeat = null
+    }
+    this.notified = null
     const message = this.messages[type]!
     if (session.gates !== null) {
       const gate = session.gates.get(message.domain) ?? session.gates.get(gateOf(type))
@@ -258,7 +292,10 @@ export class Lane {
       }
     }
     const request = message.row.read(this.reader.reset(bytes, view, payload, end), this.routes)
-    this.judge(session, message, request, { bytes, start: payload, end })
+    this.judge(session, message, request, bytes, payload, end)
+    if (type === NOTICE_PUBLISH && this.notified !== null) {
+      this.repeat = { session, route: (request as NoticePublish).route, followers: this.notified }
+    }
   }
 
   /** Lets replies that take several turns go on. */
@@ -352,24 +389,25 @@ export class Lane {
 
   // ── one request ────────────────────────────────────────────────────────────────────────────────────────
 
-  private judge(session: LaneSession, message: ClientMessage, request: unknown, payload: Span): void {
+  private judge(
+    session: LaneSession,
+    message: ClientMessage,
+    request: unknown,
+    bytes: Uint8Array,
+    payload: number,
+    end: number,
+  ): void {
     const outcome = this.decide(session, message, request)
-    if (outcome === PARKED) this.gate(session, gateOf(message.row.type), payload)
+    if (outcome === PARKED) this.gate(session, gateOf(message.row.type), end - payload)
     else if (outcome instanceof Unfinished) {
-      this.gate(session, message.domain, payload)
-      const walk = {
-        session,
-        message,
-        payload: lengthOnly(payload.end - payload.start),
-        go: outcome.go,
-      }
+      this.gate(session, message.domain, end - payload)
       const { walks } = this
-      this.walks = [...walks, walk]
+      this.walks = [...walks, { session, message, payload: lengthOnly(end - payload), go: outcome.go }]
       this.journal.undo(() => {
         this.walks = walks
       })
-    } else this.reply(session, message, payload, outcome)
-    this.deliver()
+    } else if (outcome !== SILENT) this.reply(session, message, { bytes, start: payload, end }, outcome)
+    if (this.events.length > 0) this.deliver()
   }
 
   /** Route, then permission, then the domain (PROTOCOL.md, P-6). */
@@ -426,7 +464,6 @@ export class Lane {
     outcome: Outcome<unknown>,
   ): void {
     const { row } = message
-    if (outcome === SILENT) return
     const writer = this.outbox.frame(session.id)
     if (outcome instanceof Fault) writeFailure(writer, row, payload, outcome)
     else writeSuccess(writer, row, outcome as never)
@@ -435,10 +472,10 @@ export class Lane {
 
   // ── gates ──────────────────────────────────────────────────────────────────────────────────────────────
 
-  private gate(session: LaneSession, key: string, { start, end }: Span): void {
+  private gate(session: LaneSession, key: string, bytes: number): void {
     session.gates ??= new Map()
     const { gates } = session
-    gates.set(key, { bytes: end - start, held: [], waits: 0 })
+    gates.set(key, { bytes, held: [], waits: 0 })
     this.journal.undo(() => {
       gates.delete(key)
       if (gates.size === 0) session.gates = null
@@ -480,7 +517,8 @@ export class Lane {
     })
     for (const { message, request, payload } of gate.held) {
       const again = session.gates?.get(message.domain) ?? session.gates?.get(gateOf(message.row.type))
-      if (again === undefined) this.judge(session, message, request, payload)
+      if (again === undefined)
+        this.judge(session, message, request, payload.bytes, payload.start, payload.end)
       else {
         again.held.push({ message, request, payload })
         this.journal.undo(() => again.held.pop())
@@ -496,11 +534,22 @@ export class Lane {
     this.delivering = true
     for (let at = 0; at < this.events.length; at++) {
       const event = this.events[at]!
-      if (event.kind === "notify") this.outbox.notify(event.type, event.followers, event.tail)
-      else this.send(event)
+      if (event.kind === "notify") {
+        const { bytes, start, end } = event.tail
+        this.notified = event.followers
+        this.outbox.notify(event.type, event.followers, bytes, this.viewOver(bytes), start, end)
+      } else this.send(event)
     }
     this.events.length = 0
     this.delivering = false
+  }
+
+  private viewed: { readonly bytes: Uint8Array; readonly view: DataView } | null = null
+
+  /** The view over a buffer; the publishes of a turn share theirs. */
+  private viewOver(bytes: Uint8Array): DataView {
+    if (this.viewed?.bytes !== bytes) this.viewed = { bytes, view: viewOf(bytes) }
+    return this.viewed.view
   }
 
   private send(event: Exclude<Event, { kind: "notify" }>): void {

@@ -1,8 +1,8 @@
 // What a turn sends, client by client: frames are put together here while the turn runs and leave when it is
 // over, one piece per client. A notification is encoded once, however many follow it.
 
-import { copyBytes, type Span, Writer } from "../../protocol/bytes.ts"
-import { OUTER_BYTES, PAYLOAD_BYTES_MAX } from "../../protocol/frame.ts"
+import { copyBytes, Writer } from "../../protocol/bytes.ts"
+import { headerBytes, OUTER_BYTES, PAYLOAD_BYTES_MAX } from "../../protocol/frame.ts"
 import { NOTIFY_TYPES } from "../../protocol/messages/index.ts"
 import type { SessionId } from "../domains/domain.ts"
 import type { Registration } from "../domains/registrations.ts"
@@ -10,8 +10,10 @@ import type { Registration } from "../domains/registrations.ts"
 /** What one client gets out of a turn. */
 export interface Outgoing {
   readonly session: SessionId
-  /** Whole frames in the outer form. The receiver may keep them. */
+  /** Whole frames in the outer form. */
   readonly frames: Uint8Array
+  /** To be called when the frames are no longer needed; null: they are the receiver's. */
+  readonly release: (() => void) | null
   /** How many requests these answer, and how many bytes those had. */
   readonly answered: number
   readonly answeredBytes: number
@@ -45,6 +47,8 @@ const RUN_BYTES_MAX = 256 * 1024
 /** Larger pieces leave in the buffer they were written into, smaller ones are copied out of it. */
 const HAND_OVER_BYTES = 16 * 1024
 const SPARE_WRITERS_MAX = 64
+const SPARE_BYTES_MAX = 1024 * 1024
+const LARGE_BYTES = 128 * 1024
 const ID_BYTES = 8
 const TWO_32 = 4_294_967_296
 
@@ -58,6 +62,9 @@ export class Outbox {
   private readonly noticeRoom: NoticeRoom
   private droppedNotices = 0
   private last: Box | null = null
+  /** Clients that lately got large pieces, and writers for those. */
+  private readonly large = new Set<SessionId>()
+  private largeSpares: Writer[] = []
 
   constructor(noticeRoom: NoticeRoom) {
     this.noticeRoom = noticeRoom
@@ -85,9 +92,16 @@ export class Outbox {
     box.answeredBytes += requestBytes
   }
 
-  /** Adds one notification for each follower: its id, then the same bytes. */
-  notify(type: number, followers: readonly Registration[], tail: Span): void {
-    const length = ID_BYTES + tail.end - tail.start
+  /** Adds one notification for each follower: its id, then `bytes[start, end)`. */
+  notify(
+    type: number,
+    followers: readonly Registration[],
+    bytes: Uint8Array,
+    view: DataView,
+    start: number,
+    end: number,
+  ): void {
+    const length = ID_BYTES + end - start
     // A publish that fills its frame leaves no room for the id; it cannot be delivered.
     if (length > PAYLOAD_BYTES_MAX) return
     const { run } = this
@@ -96,21 +110,15 @@ export class Outbox {
       run.followers = followers
       run.type = type
     }
-    if (followers.length === 1) {
-      const { session, id } = followers[0]!
-      const box = this.box(session)
-      if (!this.fits(box, type, OUTER_BYTES + 5 + length)) return
-      writeNotification(box.writer, type, length, tail)
-      box.writer.view.setUint32(this.idAt(box.writer, length), (id / TWO_32) >>> 0)
-      box.writer.view.setUint32(this.idAt(box.writer, length) + 4, id >>> 0)
+    if (followers.length > 1) {
+      run.idsAt.push(writeNotification(run.writer, type, 0, length, bytes, view, start, end))
       return
     }
-    writeNotification(run.writer, type, length, tail)
-    run.idsAt.push(this.idAt(run.writer, length))
-  }
-
-  private idAt(writer: Writer, length: number): number {
-    return writer.at - length
+    const follower = followers[0]!
+    const box = this.box(follower.session)
+    if (this.fits(box, type, OUTER_BYTES + 5 + length)) {
+      writeNotification(box.writer, type, follower.id, length, bytes, view, start, end)
+    }
   }
 
   private fits(box: Box, type: number, bytes: number): boolean {
@@ -151,7 +159,7 @@ export class Outbox {
     if (this.last?.session === session) return this.last
     let box = this.boxes.get(session)
     if (box === undefined) {
-      box = new Box(session, this.spares.pop() ?? new Writer(512), this.noticeRoom(session))
+      box = new Box(session, this.writerFor(session), this.noticeRoom(session))
       this.boxes.set(session, box)
     }
     this.last = box
@@ -163,16 +171,36 @@ export class Outbox {
     this.endRun()
     this.last = null
     for (const { session, writer, answered, answeredBytes } of this.boxes.values()) {
-      let frames: Uint8Array
-      if (writer.at > HAND_OVER_BYTES) frames = writer.written
-      else {
-        frames = writer.bytes.slice(0, writer.at)
-        writer.at = 0
-        if (this.spares.length < SPARE_WRITERS_MAX) this.spares.push(writer)
+      if (writer.at > HAND_OVER_BYTES) {
+        this.large.add(session)
+        const release = (): void => this.keep(writer)
+        yield { session, frames: writer.written, release, answered, answeredBytes }
+      } else {
+        this.large.delete(session)
+        const frames = writer.bytes.slice(0, writer.at)
+        this.keep(writer)
+        yield { session, frames, release: null, answered, answeredBytes }
       }
-      yield { session, frames, answered, answeredBytes }
     }
     this.boxes.clear()
+  }
+
+  private writerFor(session: SessionId): Writer {
+    if (this.large.has(session)) return this.largeSpares.pop() ?? new Writer(LARGE_BYTES)
+    return this.spares.pop() ?? new Writer(512)
+  }
+
+  /** A writer whose bytes are no longer needed serves again. */
+  private keep(writer: Writer): void {
+    const spares = writer.bytes.length >= LARGE_BYTES ? this.largeSpares : this.spares
+    if (spares.length >= SPARE_WRITERS_MAX || writer.bytes.length > SPARE_BYTES_MAX) return
+    writer.at = 0
+    spares.push(writer)
+  }
+
+  /** A client is gone. */
+  forget(session: SessionId): void {
+    this.large.delete(session)
   }
 
   /** Throws away everything: the turn did not happen. */
@@ -185,9 +213,18 @@ export class Outbox {
   }
 }
 
-/** A frame of a notification, its id left open. All notification types take the short form or the long one. */
-function writeNotification(writer: Writer, type: number, length: number, tail: Span): void {
-  const header = type < 255 ? 3 : 5
+/** Writes a frame of a notification and says where its id stands. */
+function writeNotification(
+  writer: Writer,
+  type: number,
+  id: number,
+  length: number,
+  bytes: Uint8Array,
+  sourceView: DataView,
+  start: number,
+  end: number,
+): number {
+  const header = headerBytes(type)
   writer.ensure(OUTER_BYTES + header + length)
   const { view } = writer
   let at = writer.at
@@ -200,19 +237,9 @@ function writeNotification(writer: Writer, type: number, length: number, tail: S
   }
   at += header
   view.setUint16(at - 2, length)
-  at += ID_BYTES
-  copyBytes(writer.bytes, view, at, tail.bytes, tailView(tail.bytes), tail.start, tail.end)
-  writer.at = at + tail.end - tail.start
-}
-
-let viewed: Uint8Array = new Uint8Array(0)
-let view: DataView = new DataView(viewed.buffer)
-
-/** The view over a buffer; publishes of one turn share theirs. */
-function tailView(bytes: Uint8Array): DataView {
-  if (viewed !== bytes) {
-    viewed = bytes
-    view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  }
-  return view
+  view.setUint32(at, (id / TWO_32) >>> 0)
+  view.setUint32(at + 4, id >>> 0)
+  copyBytes(writer.bytes, view, at + ID_BYTES, bytes, sourceView, start, end)
+  writer.at = at + length
+  return at
 }

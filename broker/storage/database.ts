@@ -1,7 +1,7 @@
 // The database file: opening it safely, migrating it, transactions, syncing, closing. The only file that
 // knows better-sqlite3. It must never report something as durable that a power cut could still take.
 
-import { closeSync, existsSync, fdatasyncSync, mkdirSync, openSync, statfsSync } from "node:fs"
+import { closeSync, existsSync, fdatasyncSync, mkdirSync, openSync, statfsSync, writeSync } from "node:fs"
 import { join } from "node:path"
 import BetterSqlite3 from "better-sqlite3"
 import { migrations } from "./migrations/index.ts"
@@ -16,8 +16,13 @@ const LOCK_FILE = "fitz.lock"
 const NORMAL = 1
 const FULL = 2
 
-/** Pages of the write-ahead log after which a commit copies it into the database: 16 MiB. */
-const CHECKPOINT_PAGES = 4_096
+/**
+ * The write-ahead log is given this length before it is used: writing over a file is several times quicker
+ * than making it longer, and every acknowledged commit waits for it.
+ */
+const LOG_BYTES = 12 * 1024 * 1024
+/** Left alone where the disk is this tight. */
+const LOG_ROOM_BYTES = 64 * 1024 * 1024
 const CACHE_KIB = 32 * 1024
 /** Bytes that must fit before a store that was full takes writes again. */
 const PROBE_BYTES = 256 * 1024
@@ -36,6 +41,9 @@ export class Database {
   private synchronous = FULL
   private logFd: number | null = null
   private transactionOpen = false
+  private readonly lookAtLog: Statement<[], { log: number; checkpointed: number }>
+  private readonly beginning: Statement<[]>
+  private readonly committing: Statement<[]>
 
   private constructor(
     connection: BetterSqlite3.Database,
@@ -45,6 +53,9 @@ export class Database {
     this.connection = connection
     this.lock = lock
     this.folder = folder
+    this.lookAtLog = connection.prepare("PRAGMA wal_checkpoint(NOOP)")
+    this.beginning = connection.prepare("BEGIN")
+    this.committing = connection.prepare("COMMIT")
   }
 
   /**
@@ -56,6 +67,7 @@ export class Database {
     mkdirSync(folder, { recursive: true })
     const lock = takeLock(folder)
     try {
+      lengthenLog(folder)
       return Database.prepared(new BetterSqlite3(join(folder, DATABASE_FILE)), lock, folder)
     } catch (error) {
       lock.close()
@@ -77,7 +89,8 @@ export class Database {
     connection.pragma(`synchronous = ${FULL}`)
     const level = connection.pragma("synchronous", { simple: true })
     if (level !== FULL) throw new StorageError(`synchronous is ${String(level)} and not FULL`)
-    connection.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`)
+    // The log is copied by a thread of its own (checkpoint.ts).
+    connection.pragma("wal_autocheckpoint = 0")
     connection.pragma(`cache_size = -${CACHE_KIB}`)
     if (folder === null) connection.pragma("temp_store = MEMORY")
     const database = new Database(connection, lock, folder)
@@ -114,7 +127,7 @@ export class Database {
   // ── turns ──────────────────────────────────────────────────────────────────────────────────────────────
 
   begin(): void {
-    this.connection.exec("BEGIN")
+    this.beginning.run()
     this.transactionOpen = true
   }
 
@@ -123,7 +136,7 @@ export class Database {
    * Throws where it could not; then the transaction is still to be rolled back.
    */
   commit(sync: boolean): void {
-    this.connection.exec("COMMIT")
+    this.committing.run()
     this.transactionOpen = false
     if (sync && this.synchronous !== FULL) this.syncLog()
     // The level cannot change within a transaction, so the next one goes by what this one needed.
@@ -153,6 +166,17 @@ export class Database {
     if (this.synchronous === level || this.folder === null) return
     this.connection.pragma(`synchronous = ${level}`)
     this.synchronous = level
+  }
+
+  /** How many pages the log holds, and how many of them the database has already. */
+  log(): { readonly logPages: number; readonly copiedPages: number } {
+    const { log, checkpointed } = this.lookAtLog.get()!
+    return { logPages: log, copiedPages: checkpointed }
+  }
+
+  /** Copies what is left of the log into the database; the next commit starts it over. */
+  copyLog(): void {
+    passCheckpoint(this.connection)
   }
 
   // ── faults ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -195,20 +219,11 @@ export class Database {
     }
   }
 
-  private checkpoint(): void {
-    try {
-      this.connection.pragma("wal_checkpoint(TRUNCATE)")
-    } catch (error) {
-      // Without room for the copy everything stays in the log, where the next start finds it.
-      if (!this.isFull(error)) throw error
-    }
-  }
-
   /** Copies the log into the database and closes the file; the store is one file then. */
   close(): void {
     if (this.folder !== null) {
       this.level(FULL)
-      this.checkpoint()
+      emptyLog(this.connection, error => this.isFull(error))
     }
     if (this.logFd !== null) closeSync(this.logFd)
     this.connection.close()
@@ -242,6 +257,59 @@ function takeLock(folder: string): BetterSqlite3.Database {
     }
     throw error
   }
+}
+
+/** A second connection that only copies the log. */
+export class Checkpointer {
+  private readonly connection: BetterSqlite3.Database
+
+  private constructor(connection: BetterSqlite3.Database) {
+    this.connection = connection
+  }
+
+  static open(folder: string): Checkpointer {
+    const connection = new BetterSqlite3(join(folder, DATABASE_FILE), { fileMustExist: true })
+    connection.pragma(`synchronous = ${FULL}`)
+    return new Checkpointer(connection)
+  }
+
+  /** Copies as much of the log as nobody needs where it is. Holds up neither readers nor the writer. */
+  copy(): void {
+    passCheckpoint(this.connection)
+  }
+
+  close(): void {
+    this.connection.close()
+  }
+}
+
+/** A full disk only means that the log stays as it is: everything in it is safe there. */
+function passCheckpoint(connection: BetterSqlite3.Database): void {
+  try {
+    connection.pragma("wal_checkpoint(PASSIVE)")
+  } catch (error) {
+    if (!(error instanceof BetterSqlite3.SqliteError && error.code === "SQLITE_FULL")) throw error
+  }
+}
+
+function emptyLog(connection: BetterSqlite3.Database, isFull: (error: unknown) => boolean): void {
+  try {
+    connection.pragma("wal_checkpoint(TRUNCATE)")
+  } catch (error) {
+    if (!isFull(error)) throw error
+  }
+}
+
+/** Makes an absent log long; a log without frames is an empty one, whatever its length. */
+function lengthenLog(folder: string): void {
+  const file = join(folder, `${DATABASE_FILE}-wal`)
+  if (existsSync(file)) return
+  const { bavail, bsize } = statfsSync(folder)
+  if (bavail * bsize < LOG_ROOM_BYTES) return
+  const zeros = Buffer.alloc(256 * 1024)
+  const fd = openSync(file, "w")
+  for (let written = 0; written < LOG_BYTES; written += zeros.length) writeSync(fd, zeros)
+  closeSync(fd)
 }
 
 /** Copies a store, running or not, into a file, and checks the copy. Throws where it is not whole. */

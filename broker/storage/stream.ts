@@ -1,13 +1,15 @@
 // Streams in SQLite: segments of events, and for each of the ten selectors an order of segments, so that
-// every read is one range of one index.
+// every read is one range of one index. A commit writes its segment and nothing else; the places of the
+// newest segments are held in memory, written many at a time, and found again from the segments at a start.
 
+import { selectorsOver } from "../../protocol/messages/stream.ts"
 import type { Route } from "../../protocol/route.ts"
+import type { Journal } from "../domains/journal.ts"
 import type { PlacedSegment, SegmentPlaces, StoredOrder, StreamStore } from "../domains/stream.ts"
 import type { Database, Statement } from "./database.ts"
 import { storedRoute } from "./routes.ts"
 
 interface SegmentRow {
-  first: number
   stream: number
   first_resource: number
   first_area: number
@@ -19,62 +21,102 @@ interface SegmentRow {
   records: Uint8Array
 }
 
-interface LastRow {
-  first: number
-  count: number
-  stream_bytes: number
+/** Where a segment stands in an order. */
+interface Place {
+  readonly first: number
+  readonly count: number
+  readonly segment: number
 }
 
-const SEGMENT = `
-  SELECT o.first, s.stream, s.first_resource, s.first_area, s.first_realm, s.first_global, s.count,
-         s.created_at, s.stream_bytes, s.records
-  FROM stream_order o JOIN stream_segment s ON s.id = o.segment
-  WHERE o.selector = ?`
+/** Segments whose places are held in memory before they are written: a millisecond's work. */
+const UNWRITTEN_MAX = 128
 const ROUTES_REMEMBERED_MAX = 10_000
 
 export class SqliteStreamStore implements StreamStore {
+  private readonly database: Database
   private readonly selectSelector: Statement<[number, string], number>
   private readonly insertSelector: Statement<[number, string]>
-  private readonly selectText: Statement<[number], string>
-  private readonly selectLast: Statement<[number], LastRow>
-  private readonly selectAt: Statement<[number, number], SegmentRow>
-  private readonly selectAfter: Statement<[number, number], SegmentRow>
+  private readonly selectText: Statement<[number], { family: number; text: string }>
+  private readonly selectLast: Statement<[number], Place>
+  private readonly selectAt: Statement<[number, number], Place>
+  private readonly selectAfter: Statement<[number, number], Place>
+  private readonly selectSegment: Statement<[number], SegmentRow>
+  private readonly selectBytes: Statement<[number], number>
   private readonly insertSegment: Statement<
     [number, number, number, number, number, number, number, number, Uint8Array]
   >
   private readonly insertOrder: Statement<[number, number, number]>
+  private readonly updateIndexed: Statement<[number]>
+  /** Places not written yet, by order, ascending; they follow all written ones. */
+  private unwritten = new Map<number, Place[]>()
+  private unwrittenSegments = 0
   private readonly routes = new Map<number, Route>()
 
   constructor(database: Database) {
+    this.database = database
     this.selectSelector = database
       .prepare<[number, string], number>("SELECT id FROM stream_selector WHERE family = ? AND text = ?")
       .pluck()
     this.insertSelector = database.prepare("INSERT INTO stream_selector (family, text) VALUES (?, ?)")
-    this.selectText = database
-      .prepare<[number], string>("SELECT text FROM stream_selector WHERE id = ?")
-      .pluck()
-    this.selectLast = database.prepare(
-      `SELECT o.first, s.count, s.stream_bytes FROM stream_order o JOIN stream_segment s ON s.id = o.segment
-       WHERE o.selector = ? ORDER BY o.first DESC LIMIT 1`,
+    this.selectText = database.prepare("SELECT family, text FROM stream_selector WHERE id = ?")
+    const place = `SELECT o.first, s.count, o.segment FROM stream_order o JOIN stream_segment s ON s.id = o.segment
+                   WHERE o.selector = ?`
+    this.selectLast = database.prepare(`${place} ORDER BY o.first DESC LIMIT 1`)
+    this.selectAt = database.prepare(`${place} AND o.first <= ? ORDER BY o.first DESC LIMIT 1`)
+    this.selectAfter = database.prepare(`${place} AND o.first > ? ORDER BY o.first LIMIT 1`)
+    this.selectSegment = database.prepare(
+      `SELECT stream, first_resource, first_area, first_realm, first_global, count, created_at, stream_bytes, records
+       FROM stream_segment WHERE id = ?`,
     )
-    this.selectAt = database.prepare(`${SEGMENT} AND o.first <= ? ORDER BY o.first DESC LIMIT 1`)
-    this.selectAfter = database.prepare(`${SEGMENT} AND o.first > ? ORDER BY o.first LIMIT 1`)
+    this.selectBytes = database
+      .prepare<[number], number>("SELECT stream_bytes FROM stream_segment WHERE id = ?")
+      .pluck()
     this.insertSegment = database.prepare(
       `INSERT INTO stream_segment
          (stream, first_resource, first_area, first_realm, first_global, count, created_at, stream_bytes, records)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     )
     this.insertOrder = database.prepare("INSERT INTO stream_order VALUES (?, ?, ?)")
+    this.updateIndexed = database.prepare("UPDATE meta SET value = ? WHERE key = 'stream_indexed'")
+    this.recover()
+  }
+
+  /** Finds the places of segments that were stored after places were last written. */
+  private recover(): void {
+    const rows = this.database.prepare<[], Omit<SegmentRow, "records"> & { id: number }>(
+      `SELECT id, stream, first_resource, first_area, first_realm, first_global, count
+       FROM stream_segment WHERE id > (SELECT value FROM meta WHERE key = 'stream_indexed') ORDER BY id`,
+    )
+    for (const row of rows.all()) {
+      const { family, text } = this.selectText.get(row.stream)!
+      const first = {
+        resource: row.first_resource,
+        area: row.first_area,
+        realm: row.first_realm,
+        global: row.first_global,
+      }
+      for (const { canonical, axis } of selectorsOver(storedRoute(text, "stream"))) {
+        const order = this.selectSelector.get(family, canonical)!
+        this.hold(order, { first: first[axis], count: row.count, segment: row.id })
+      }
+      this.unwrittenSegments++
+    }
+  }
+
+  private hold(order: number, place: Place): void {
+    const places = this.unwritten.get(order)
+    if (places === undefined) this.unwritten.set(order, [place])
+    else places.push(place)
   }
 
   order(family: number, canonical: string): StoredOrder | null {
     const id = this.selectSelector.get(family, canonical)
     if (id === undefined) return null
-    const last = this.selectLast.get(id)
+    const last = this.unwritten.get(id)?.at(-1) ?? this.selectLast.get(id)
     return {
       id,
       next: last === undefined ? 0 : last.first + last.count,
-      lastStreamBytes: last?.stream_bytes ?? 0,
+      lastStreamBytes: last === undefined ? 0 : this.selectBytes.get(last.segment)!,
     }
   }
 
@@ -82,11 +124,10 @@ export class SqliteStreamStore implements StreamStore {
     return Number(this.insertSelector.run(family, canonical).lastInsertRowid)
   }
 
-  append(segments: readonly SegmentPlaces[]): void {
+  append(segments: readonly SegmentPlaces[], journal: Journal): void {
     for (const { segment, orders } of segments) {
-      const [own] = orders
       const { lastInsertRowid } = this.insertSegment.run(
-        own!.id,
+        orders[0]!.id,
         segment.firstResource,
         segment.firstArea,
         segment.firstRealm,
@@ -96,17 +137,38 @@ export class SqliteStreamStore implements StreamStore {
         segment.streamBytes,
         segment.records,
       )
-      for (const { id, first } of orders) this.insertOrder.run(id, first, Number(lastInsertRowid))
+      const row = Number(lastInsertRowid)
+      for (const { id, first } of orders) this.hold(id, { first, count: segment.count, segment: row })
+      this.unwrittenSegments++
+      journal.undo(() => {
+        this.unwrittenSegments--
+        for (const { id } of orders) this.unwritten.get(id)!.pop()
+      })
+      if (this.unwrittenSegments >= UNWRITTEN_MAX) this.writePlaces(row, journal)
     }
   }
 
+  private writePlaces(lastSegment: number, journal: Journal): void {
+    const { unwritten, unwrittenSegments } = this
+    // In the order of the index, where neighbours share a page.
+    for (const [order, places] of [...unwritten].sort(([a], [b]) => a - b)) {
+      for (const { first, segment } of places) this.insertOrder.run(order, first, segment)
+    }
+    this.updateIndexed.run(lastSegment)
+    this.unwritten = new Map()
+    this.unwrittenSegments = 0
+    journal.undo(() => {
+      this.unwritten = unwritten
+      this.unwrittenSegments = unwrittenSegments
+    })
+  }
+
   segmentFrom(orderId: number, position: number): PlacedSegment | null {
-    const at = this.selectAt.get(orderId, position)
-    const row =
-      at !== undefined && at.first + at.count > position ? at : this.selectAfter.get(orderId, position)
-    if (row === undefined) return null
+    const place = this.placeFrom(orderId, position)
+    if (place === null) return null
+    const row = this.selectSegment.get(place.segment)!
     return {
-      first: row.first,
+      first: place.first,
       segment: {
         route: this.route(row.stream),
         firstResource: row.first_resource,
@@ -121,10 +183,21 @@ export class SqliteStreamStore implements StreamStore {
     }
   }
 
+  private placeFrom(orderId: number, position: number): Place | null {
+    const held = this.unwritten.get(orderId) ?? []
+    const oldest = held[0]
+    if (oldest !== undefined && position >= oldest.first) {
+      return held.find(place => place.first + place.count > position) ?? null
+    }
+    const at = this.selectAt.get(orderId, position)
+    if (at !== undefined && at.first + at.count > position) return at
+    return this.selectAfter.get(orderId, position) ?? oldest ?? null
+  }
+
   private route(stream: number): Route {
     const known = this.routes.get(stream)
     if (known !== undefined) return known
-    const route = storedRoute(this.selectText.get(stream)!, "stream")
+    const route = storedRoute(this.selectText.get(stream)!.text, "stream")
     if (this.routes.size >= ROUTES_REMEMBERED_MAX) this.routes.clear()
     this.routes.set(stream, route)
     return route

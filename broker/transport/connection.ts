@@ -46,6 +46,7 @@ export class Connection implements Client, FrameSink, Laggard {
   private session: EngineSession | null = null
   private cancelTimeout: (() => void) | null
   pendingBytes = 0
+  private relief: { readonly bytes: number; readonly work: () => void } | null = null
 
   constructor(carrier: Carrier, engine: Engine, admission: Admission, outbound: OutboundAccount) {
     this.carrier = carrier
@@ -70,6 +71,7 @@ export class Connection implements Client, FrameSink, Laggard {
     if (session !== null) this.engine.leave(session)
     this.pendingBytes = 0
     this.outbound.removed(this, pendingBytes)
+    this.relieve()
   }
 
   frame(
@@ -149,17 +151,38 @@ export class Connection implements Client, FrameSink, Laggard {
 
   // ── what the engine asks for ───────────────────────────────────────────────────────────────────────────
 
-  write(frames: Uint8Array): void {
+  write(frames: Uint8Array, release: (() => void) | null): void {
     if (this.state === "closed") return
     const bytes = frames.length
     this.pendingBytes += bytes
     this.outbound.added(this, bytes)
     if (this.closedMeanwhile) return
     this.carrier.send(frames, () => {
+      release?.()
       if (this.closedMeanwhile && this.pendingBytes === 0) return
       this.pendingBytes -= bytes
       this.outbound.removed(this, bytes)
+      this.relieve()
     })
+  }
+
+  whenBelow(bytes: number, work: () => void): void {
+    const before = this.relief
+    this.relief = {
+      bytes,
+      work: () => {
+        before?.work()
+        work()
+      },
+    }
+    this.relieve()
+  }
+
+  private relieve(): void {
+    if (this.relief === null || (this.pendingBytes > this.relief.bytes && this.state !== "closed")) return
+    const { work } = this.relief
+    this.relief = null
+    work()
   }
 
   /** Asked after calls that may have ended the connection, which the compiler cannot see. */

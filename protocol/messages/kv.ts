@@ -96,7 +96,7 @@ function end(type: number, name: string, op: "commit" | "rollback"): MessageRow<
     envelope: "plain",
     read(reader, routes) {
       const tx = reader.u64()
-      const route = concreteRoute(reader.span(), routes, RULE)
+      const route = concreteRoute(reader, routes, RULE)
       return whole(reader, route, UNPARSABLE, route => ({ op, tx, route }))
     },
     write: noData,
@@ -110,7 +110,7 @@ function put(type: number, name: string, op: "put" | "insert"): MessageRow<KvPut
     envelope: "plain",
     read(reader, routes) {
       const tx = reader.u64()
-      const route = concreteRoute(reader.span(), routes, RULE)
+      const route = concreteRoute(reader, routes, RULE)
       const key = reader.span()
       const value = reader.span()
       return whole(reader, route, UNPARSABLE, route => ({ op, tx, route, key, value }))
@@ -131,7 +131,7 @@ function byKey<Reply>(
     envelope: "plain",
     read(reader, routes) {
       const tx = reader.u64()
-      const route = concreteRoute(reader.span(), routes, RULE)
+      const route = concreteRoute(reader, routes, RULE)
       const key = reader.span()
       return whole(reader, route, UNPARSABLE, route => ({ op, tx, route, key }))
     },
@@ -149,7 +149,7 @@ export const kvMessages = [
       target: (request: KvBegin) => request.route,
     },
     read(reader, routes) {
-      const route = concreteRoute(reader.span(), routes, RULE)
+      const route = concreteRoute(reader, routes, RULE)
       const mode = reader.u8()
       const durability = reader.u8()
       if (!reader.failed && (mode > 1 || durability > 1)) return KV_FAULTS.invalidMode
@@ -177,7 +177,7 @@ export const kvMessages = [
     envelope: "plain",
     read(reader, routes) {
       const tx = reader.u64()
-      const route = concreteRoute(reader.span(), routes, RULE)
+      const route = concreteRoute(reader, routes, RULE)
       const start = reader.span()
       const end = reader.span()
       return whole(reader, route, UNPARSABLE, route => ({ op: "deleteRange", tx, route, start, end }))
@@ -190,7 +190,7 @@ export const kvMessages = [
     envelope: "plain",
     read(reader, routes) {
       const tx = reader.u64()
-      const route = concreteRoute(reader.span(), routes, RULE)
+      const route = concreteRoute(reader, routes, RULE)
       const start = reader.optionalSpan()
       const end = reader.optionalSpan()
       const limit = reader.optionalU32() ?? 0

@@ -81,7 +81,7 @@ export const leaseAcquireRow: MessageRow<LeaseAcquire, LeaseGrant> = {
   envelope: "coded",
   needs: onRoute("write"),
   read(reader, routes) {
-    const route = concreteRoute(reader.span(), routes, RULE)
+    const route = concreteRoute(reader, routes, RULE)
     const owner = reader.text()
     const ttlSeconds = reader.u64()
     const waitSeconds = !reader.failed && reader.left === 0 ? 0 : reader.u32()
@@ -107,7 +107,7 @@ export const leaseMessages = [
     envelope: "coded",
     needs: onRoute("write"),
     read(reader, routes) {
-      const route = concreteRoute(reader.span(), routes, RULE)
+      const route = concreteRoute(reader, routes, RULE)
       const owner = reader.text()
       const token = reader.u64()
       const ttlSeconds = reader.u64()
@@ -121,7 +121,7 @@ export const leaseMessages = [
     envelope: "coded",
     needs: onRoute("write"),
     read(reader, routes) {
-      const route = concreteRoute(reader.span(), routes, RULE)
+      const route = concreteRoute(reader, routes, RULE)
       const owner = reader.text()
       const token = reader.u64()
       return whole(reader, route, UNPARSABLE, route => ({ op: "release", route, owner, token }))
@@ -134,7 +134,7 @@ export const leaseMessages = [
     envelope: "coded",
     needs: onRoute("read"),
     read(reader, routes) {
-      const route = concreteRoute(reader.span(), routes, RULE)
+      const route = concreteRoute(reader, routes, RULE)
       return whole(reader, route, UNPARSABLE, route => ({ op: "query", route }))
     },
     write(writer, { holder, waiters }) {

@@ -1,7 +1,7 @@
 // Notice on the wire: messages 500–504, their requests, replies and refusals (docs/PROTOCOL.md, N-*).
 // A publish is answered by nothing, whatever comes of it.
 
-import type { Span } from "../bytes.ts"
+import { type Span, sameBytes } from "../bytes.ts"
 import { Fault } from "../fault.ts"
 import {
   concreteRoute,
@@ -11,7 +11,6 @@ import {
   onRoute,
   type Subscription,
   subscriptionRow,
-  whole,
 } from "../message.ts"
 import type { Route } from "../route.ts"
 
@@ -42,20 +41,23 @@ export interface NoticeUnsubscribeAll {
 }
 export type NoticeRequest = NoticePublish | Subscription | NoticeUnsubscribe | NoticeUnsubscribeAll
 
+export const NOTICE_PUBLISH = 500
+
 const RULE = { scheme: "notice", fault: NOTICE_FAULTS.invalidRoute } as const
 const UNPARSABLE = NOTICE_FAULTS.backend
 
 export const noticeMessages = [
   {
-    type: 500,
+    type: NOTICE_PUBLISH,
     name: "NOTICE PUBLISH",
     envelope: "none",
     needs: onRoute("write"),
     read(reader, routes) {
       const payload = { bytes: reader.bytes, start: reader.at, end: reader.end }
-      const route = concreteRoute(reader.span(), routes, RULE)
-      reader.span()
-      return whole(reader, route, UNPARSABLE, route => ({ op: "publish", route, payload }))
+      const route = concreteRoute(reader, routes, RULE)
+      reader.block()
+      if (!reader.whole) return UNPARSABLE.because("the payload does not parse")
+      return route instanceof Fault ? route : { op: "publish", route, payload }
     },
     write: noData,
   } satisfies MessageRow<NoticePublish, null>,
@@ -85,3 +87,21 @@ export const noticeMessages = [
 ] as const
 
 export const NOTICE_NOTIFY = 504
+
+/** Is the payload in `bytes[start, end)` a publish to exactly this route? Then it parses as well. */
+export function publishesTo(
+  route: Route,
+  bytes: Uint8Array,
+  view: DataView,
+  start: number,
+  end: number,
+): boolean {
+  const { length } = route.bytes
+  const bodyAt = start + 4 + length + 4
+  return (
+    bodyAt <= end &&
+    view.getUint32(start) === length &&
+    view.getUint32(bodyAt - 4) === end - bodyAt &&
+    sameBytes(bytes, start + 4, route.bytes, 0, length)
+  )
+}

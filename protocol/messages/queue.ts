@@ -107,7 +107,7 @@ export const queueMessages = [
     envelope: "coded",
     needs: onRoute("write"),
     read(reader, routes) {
-      const route = concreteRoute(reader.span(), routes, RULE)
+      const route = concreteRoute(reader, routes, RULE)
       const body = reader.span()
       const delaySeconds = reader.optionalU64() ?? 0
       return whole(reader, route, UNPARSABLE, route => ({ op: "enqueue", route, body, delaySeconds }))
@@ -120,7 +120,7 @@ export const queueMessages = [
     envelope: "coded",
     needs: onPattern("write"),
     read(reader, routes) {
-      const pattern = patternRoute(reader.span(), routes, RULE)
+      const pattern = patternRoute(reader, routes, RULE)
       const leaseSeconds = reader.u64()
       const batch = reader.optionalU32() ?? 0
       const waitSeconds = reader.optionalU64() ?? 0
@@ -149,7 +149,7 @@ export const queueMessages = [
     envelope: "plain",
     needs: onRoute("write"),
     read(reader, routes) {
-      const route = concreteRoute(reader.span(), routes, RULE)
+      const route = concreteRoute(reader, routes, RULE)
       const id = reader.u64()
       const token = reader.u64()
       const leaseSeconds = reader.u64()
@@ -163,7 +163,7 @@ export const queueMessages = [
     envelope: "plain",
     needs: onRoute("write"),
     read(reader, routes) {
-      const route = concreteRoute(reader.span(), routes, RULE)
+      const route = concreteRoute(reader, routes, RULE)
       const id = reader.u64()
       const token = reader.u64()
       return whole(reader, route, UNPARSABLE, route => ({ op: "complete", route, id, token }))

@@ -106,7 +106,7 @@ export const rpcMessages = [
     envelope: "coded",
     needs: onPattern("all"),
     read(reader, routes) {
-      const pattern = patternRoute(reader.span(), routes, PATTERN_RULE)
+      const pattern = patternRoute(reader, routes, PATTERN_RULE)
       const credit = reader.u32()
       if (!reader.failed && (credit < 1 || credit > WORKER_CREDIT_MAX)) {
         return UNPARSABLE.because(`maxConcurrent is 1 to ${WORKER_CREDIT_MAX}`)
@@ -121,7 +121,7 @@ export const rpcMessages = [
     envelope: "coded",
     needs: onPattern("all"),
     read(reader, routes) {
-      const pattern = patternRoute(reader.span(), routes, PATTERN_RULE)
+      const pattern = patternRoute(reader, routes, PATTERN_RULE)
       return whole(reader, pattern, UNPARSABLE, pattern => ({ op: "unregister", pattern }))
     },
     write: noData,
@@ -135,8 +135,8 @@ export const rpcMessages = [
     read(reader, routes) {
       const payload = payloadOf(reader)
       const correlation = reader.raw(CORRELATION_BYTES)
-      const route = concreteRoute(reader.span(), routes, RULE)
-      reader.span()
+      const route = concreteRoute(reader, routes, RULE)
+      reader.block()
       return whole(reader, route, UNPARSABLE, route => ({
         op: "call",
         correlation: correlationOf(correlation),
@@ -156,7 +156,7 @@ export const rpcMessages = [
       const sequence = reader.u64()
       // Every bit but the lowest is reserved and must be zero.
       const last = reader.flag()
-      reader.span()
+      reader.block()
       if (!reader.whole) return UNPARSABLE.because("the payload does not parse")
       return { op: "answer", correlation: correlationOf(correlation), sequence, last, payload }
     },

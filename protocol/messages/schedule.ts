@@ -89,7 +89,7 @@ export const scheduleMessages = [
     envelope: "plain",
     needs: onRoute("write"),
     read(reader, routes) {
-      const route = concreteRoute(reader.span(), routes, RULE)
+      const route = concreteRoute(reader, routes, RULE)
       const cron = reader.text()
       const mode = reader.u8()
       const payload = reader.span()
@@ -109,7 +109,7 @@ export const scheduleMessages = [
     envelope: "plain",
     needs: onRoute("write"),
     read(reader, routes) {
-      const route = concreteRoute(reader.span(), routes, RULE)
+      const route = concreteRoute(reader, routes, RULE)
       return whole(reader, route, UNPARSABLE, route => ({ op: "cancel", route }))
     },
     write: noData,

@@ -207,8 +207,9 @@ const selectors = new WeakMap<Route, Selector>()
 
 /** Recognises the ten shapes; anything else is `rule.fault`. */
 function selectorOf(span: Span, routes: RouteTable, rule: RouteRule): Selector | Fault {
-  if (span.end - span.start > SELECTOR_BYTES_MAX) return rule.fault.because("the selector is too long")
-  const route = routes.find(span, "stream")
+  const { bytes, start, end } = span
+  if (end - start > SELECTOR_BYTES_MAX) return rule.fault.because("the selector is too long")
+  const route = routes.find(bytes, start, end, "stream")
   if (typeof route === "string") return rule.fault.because(route.replaceAll("_", " "))
   const known = selectors.get(route)
   if (known !== undefined) return known
@@ -302,8 +303,8 @@ const onSelector: Need<{ readonly selector: Selector }> = {
   target: request => request.selector.route,
 }
 
-function streamRoute(span: Span, routes: RouteTable): Route | Fault {
-  const route = concreteRoute(span, routes, RULE)
+function streamRoute(reader: Reader, routes: RouteTable): Route | Fault {
+  const route = concreteRoute(reader, routes, RULE)
   if (!(route instanceof Fault) && reserved(route.segments)) return RULE.fault.because("a reserved name")
   return route
 }
@@ -326,7 +327,7 @@ function look<Reply>(
     envelope: "coded",
     needs: onRoute("read"),
     read(reader, routes) {
-      const route = streamRoute(reader.span(), routes)
+      const route = streamRoute(reader, routes)
       return whole(reader, route, UNPARSABLE, route => ({ op, route }))
     },
     write,
@@ -362,7 +363,7 @@ export const streamMessages = [
     envelope: "plain",
     needs: onRoute("write"),
     read(reader, routes) {
-      const route = streamRoute(reader.span(), routes)
+      const route = streamRoute(reader, routes)
       // Metadata of the ingest: the client may send it, nothing ever asks for it again.
       reader.optionalSpan()
       return whole(reader, route, UNPARSABLE, route => ({ op: "begin", route }))

@@ -3,7 +3,7 @@
 
 export const initial = `
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
-INSERT INTO meta VALUES ('storage_id', lower(hex(randomblob(16)))), ('fence', 0);
+INSERT INTO meta VALUES ('storage_id', lower(hex(randomblob(16)))), ('fence', 0), ('stream_indexed', 0);
 
 -- Written and emptied to see whether a disk that was full has room again.
 CREATE TABLE probe (filler BLOB);
@@ -66,6 +66,7 @@ CREATE TABLE queue_dead (
 );
 
 -- Every stream stands in eight orders: under its own route and under the seven selectors that match it.
+-- The orders of the newest segments, those after meta's stream_indexed, are not written yet.
 CREATE TABLE stream_selector (
   id INTEGER PRIMARY KEY,
   family INTEGER NOT NULL,

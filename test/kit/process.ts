@@ -1,0 +1,94 @@
+// A broker as a process of its own, as its users run it: started from the source, stopped by signals.
+
+import { type ChildProcess, spawn } from "node:child_process"
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { createInterface } from "node:readline"
+import { fileURLToPath } from "node:url"
+
+const PROGRAM = fileURLToPath(new URL("../../cli/fitz.mjs", import.meta.url))
+
+/** A new folder under the system's, removed by `removeFolder`. */
+export function newFolder(): string {
+  return mkdtempSync(join(tmpdir(), "fitz-"))
+}
+
+export function removeFolder(folder: string): void {
+  rmSync(folder, { recursive: true, force: true })
+}
+
+export interface BrokerProcess {
+  readonly child: ChildProcess
+  readonly pid: number
+  readonly port: number
+  readonly tcpPort: number | null
+  /** What it has logged, one record each. */
+  readonly records: readonly Readonly<Record<string, unknown>>[]
+  /** Resolves once a record with that message has been or is written. */
+  logged(message: string): Promise<Readonly<Record<string, unknown>>>
+  /** Resolves with the exit code, or the signal's name. */
+  readonly exited: Promise<number | string>
+  kill(signal?: NodeJS.Signals): Promise<number | string>
+}
+
+/**
+ * Starts a broker with these options as environment, on free ports. Resolves when it listens; with `ready`
+ * when it lets programs in.
+ */
+export async function startProcess(
+  environment: Readonly<Record<string, string>>,
+  { ready = true, program = PROGRAM }: { ready?: boolean; program?: string } = {},
+): Promise<BrokerProcess> {
+  const child = spawn(process.execPath, [program, "serve"], {
+    env: { PATH: process.env["PATH"], FITZ_HTTP_PORT: "0", ...environment },
+    stdio: ["ignore", "pipe", "pipe"],
+  })
+  const records: Readonly<Record<string, unknown>>[] = []
+  const listeners: (() => void)[] = []
+  let errors = ""
+  child.stderr.on("data", (piece: Buffer) => {
+    errors += piece.toString()
+  })
+  createInterface(child.stdout).on("line", line => {
+    if (!line.startsWith("{")) return
+    records.push(JSON.parse(line) as Record<string, unknown>)
+    for (const listener of [...listeners]) listener()
+  })
+  const exited = new Promise<number | string>(resolve => {
+    child.once("exit", (code, signal) => resolve(code ?? signal ?? "gone"))
+  })
+  const logged = (message: string): Promise<Readonly<Record<string, unknown>>> =>
+    new Promise((resolve, reject) => {
+      const look = (): void => {
+        const found = records.find(record => record["msg"] === message)
+        if (found === undefined) return
+        listeners.splice(listeners.indexOf(look), 1)
+        resolve(found)
+      }
+      listeners.push(look)
+      void exited.then(code =>
+        reject(
+          new Error(
+            `the broker ended with ${code} before "${message}": ${errors}${JSON.stringify(records.slice(-3))}`,
+          ),
+        ),
+      )
+      look()
+    })
+  const listening = await logged("listening")
+  if (ready) await logged("ready")
+  return {
+    child,
+    pid: child.pid!,
+    port: listening["port"] as number,
+    tcpPort: listening["tcpPort"] as number | null,
+    records,
+    logged,
+    exited,
+    kill: (signal = "SIGKILL") => {
+      child.kill(signal)
+      return exited
+    },
+  }
+}
