@@ -2,22 +2,16 @@
 // knows everybody; it decides nothing that a domain, the engine or a door could.
 
 import type { Socket } from "node:net"
-import { MessageChannel, type MessagePort, Worker } from "node:worker_threads"
+import { availableParallelism } from "node:os"
+import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from "node:worker_threads"
 import { FRAME_BYTES_MAX } from "../protocol/frame.ts"
 import { type HttpDoor, openHttp } from "./admin/http.ts"
+import { Bells } from "./bells.ts"
 import { type Config, isLoopback } from "./config.ts"
 import { LeaseDomain } from "./domains/lease.ts"
 import { NoticeDomain } from "./domains/notice.ts"
 import { RpcDomain } from "./domains/rpc.ts"
-import {
-  BEAT,
-  BELL,
-  CELLS_BYTES,
-  type DurableMessage,
-  type DurableRequest,
-  type DurableStart,
-  stackOf,
-} from "./durable.ts"
+import { type DurableMessage, type DurableRequest, type DurableStart, stackOf } from "./durable.ts"
 import { Engine, type Identity } from "./engine/engine.ts"
 import { Lane } from "./engine/lane.ts"
 import { Status } from "./engine/status.ts"
@@ -61,7 +55,7 @@ export class Broker {
   private readonly fences: FenceBlocks
   private readonly outbound: OutboundAccount
   private readonly port: MessagePort
-  private readonly cells: Int32Array<SharedArrayBuffer>
+  private readonly bells: Bells
   private readonly threads: Worker[]
   private readonly startCopier: () => void
   private readonly connections = new Map<Connection, { verified: Verified | null }>()
@@ -72,6 +66,8 @@ export class Broker {
   private http: HttpDoor | null = null
   private verifier: IdentityVerifier | null = null
   private tls: Watched<TlsFiles> | null = null
+  /** Nothing that the durable lane says matters any more. */
+  private deaf = false
   private whenReady: () => void = () => undefined
   private whenClosed: () => void = () => undefined
   private onProblem: (problem: Error) => void = () => undefined
@@ -79,9 +75,9 @@ export class Broker {
   private constructor(options: BrokerOptions) {
     this.options = options
     const { config, world, version } = options
-    this.cells = new Int32Array(new SharedArrayBuffer(CELLS_BYTES))
-    Atomics.store(this.cells, BEAT, Math.floor(world.now() / 1_000))
-    this.status = new Status(version, world.now, () => Atomics.load(this.cells, BEAT) * 1_000)
+    this.bells = new Bells(availableParallelism())
+    this.bells.beat(world.now())
+    this.status = new Status(version, world.now, () => this.bells.lastBeatMs)
     this.fences = new FenceBlocks(() => this.ask("fences"))
     this.outbound = new OutboundAccount({
       bytesMax: config.maxOutboundBytes,
@@ -121,7 +117,7 @@ export class Broker {
       port: port2,
       folder: config.storageMode === "memory" ? null : config.storagePath,
       limits: durableLimits(config),
-      cells: this.cells.buffer,
+      bells: this.bells.buffer,
       checkpointCells: new SharedArrayBuffer(CHECKPOINT_CELLS_BYTES),
     }
     // SQLite's temporary files belong on the volume: the root of a container may be read-only.
@@ -130,7 +126,7 @@ export class Broker {
     this.startCopier = () => {
       this.threads.push(this.thread("copier", { folder: start.folder, cells: start.checkpointCells }, []))
     }
-    this.port.on("message", (message: DurableMessage) => this.hear(message))
+    void this.listenToLane()
   }
 
   private thread(name: string, data: object, transferList: MessagePort[]): Worker {
@@ -319,16 +315,33 @@ export class Broker {
   /** Hands a batch or a request to the durable lane and wakes it. */
   private ask(message: Uint8Array | DurableRequest): void {
     this.port.postMessage(message, typeof message === "string" ? [] : [message.buffer as ArrayBuffer])
-    Atomics.add(this.cells, BELL, 1)
-    Atomics.notify(this.cells, BELL)
+    this.bells.ringToLane(() => this.lookIntoPort(), this.options.world.soon)
+  }
+
+  /** Takes what the lane has said. */
+  private lookIntoPort(): void {
+    for (
+      let got = receiveMessageOnPort(this.port);
+      got !== undefined;
+      got = receiveMessageOnPort(this.port)
+    ) {
+      const message = got.message as DurableMessage | Uint8Array
+      if (message instanceof Uint8Array) this.engine.returned(message)
+      else this.hear(message)
+    }
+  }
+
+  private async listenToLane(): Promise<void> {
+    while (!this.deaf) {
+      const rung = this.bells.rungFromLane()
+      this.lookIntoPort()
+      await this.bells.heardFromLane(rung)
+    }
   }
 
   private hear(message: DurableMessage): void {
     const { status } = this
     switch (message.kind) {
-      case "done":
-        this.engine.returned(message.batches, message.sent)
-        return
       case "copier":
         this.startCopier()
         return
@@ -424,6 +437,8 @@ export class Broker {
     this.tls?.stop()
     await this.doors?.close()
     await this.http?.app.close()
+    this.deaf = true
+    this.bells.ringFromLane()
     this.port.close()
     await Promise.all(this.threads.map(thread => thread.terminate()))
   }

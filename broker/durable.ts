@@ -23,27 +23,20 @@ export interface DurableStart {
   /** Null keeps everything in memory. */
   readonly folder: string | null
   readonly limits: DurableLimits
-  /** Two cells, see `BELL` and `BEAT`. */
-  readonly cells: SharedArrayBuffer
+  /** The cells of the bells. */
+  readonly bells: SharedArrayBuffer
   /** The cells shared with the thread that copies the log (storage/checkpoint.ts). */
   readonly checkpointCells: SharedArrayBuffer
 }
 
-/** The cell that is counted up for each message to the durable lane: it sleeps on it. */
-export const BELL = 0
-/** The cell with the second of the durable lane's last sign of life. */
-export const BEAT = 1
-export const CELLS_BYTES = 8
-
 /** What the main thread asks for, besides handing over batches as bytes. */
 export type DurableRequest = "fences" | "close"
 
+/** What the thread says, besides sending batches back as bytes. */
 export type DurableMessage =
   | { readonly kind: "progress"; readonly share: number }
   | { readonly kind: "ready"; readonly storageId: string }
   | { readonly kind: "fences"; readonly first: number; readonly count: number }
-  /** So many batches are done; what they send. */
-  | { readonly kind: "done"; readonly batches: number; readonly sent: Uint8Array | null }
   /** The thread that copies the log is needed from now on. */
   | { readonly kind: "copier" }
   | { readonly kind: "writable"; readonly writable: boolean }

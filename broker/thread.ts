@@ -1,13 +1,11 @@
 // The durable lane's thread: opens the store, loads it, and then runs a turn over whatever has arrived while
-// the last one was being committed. It sleeps on a shared cell and not in an event loop, because waking up is
-// half of what a single request waits for. Started by broker/broker.ts and never imported.
+// the last one was being committed. It sleeps on a bell (bells.ts) and not in an event loop. Started by broker/broker.ts and never imported.
 
 import { availableParallelism } from "node:os"
 import { type MessagePort, receiveMessageOnPort, workerData } from "node:worker_threads"
+import { Bells } from "./bells.ts"
 import type { Millis } from "./domains/domain.ts"
 import {
-  BEAT,
-  BELL,
   type DurableMessage,
   type DurableRequest,
   type DurableStart,
@@ -28,31 +26,22 @@ const FENCES_PER_SECOND = 1_048_576
 const FENCES_AGAIN_MS = 1_000
 /** The longest sleep: a sign of life is due after it. */
 const SLEEP_MS_MAX = 1_000
-/**
- * While messages follow each other this closely the thread looks out for the next one instead of sleeping:
- * waking a sleeping processor takes longer than most turns.
- */
-const LOOK_OUT_MS = 0.25
-
 class DurableThread {
   private readonly port: MessagePort
-  private readonly cells: Int32Array
+  private readonly bells: Bells
   private readonly folder: string | null
   private readonly world: World
   private readonly database: Database
   private readonly keeper: LogKeeper | null
   private readonly lane: DurableLane
-  private readonly mayLookOut = availableParallelism() > 1
   private close = false
   /** When fencing tokens are to be set aside; null: not now. */
   private fencesDueMs: Millis | null = null
-  /** The last message came soon after the one before. */
-  private busy = false
 
-  constructor({ port, folder, limits, cells, checkpointCells }: DurableStart) {
+  constructor({ port, folder, limits, bells, checkpointCells }: DurableStart) {
     this.port = port
     this.folder = folder
-    this.cells = new Int32Array(cells)
+    this.bells = new Bells(availableParallelism(), bells)
     this.world = realWorld((level, message, fields = {}) => this.say({ kind: "log", level, message, fields }))
     this.database = Database.open(folder)
     this.keeper =
@@ -75,24 +64,23 @@ class DurableThread {
   /** Works until it is told to close the store. */
   run(): void {
     while (!this.close) {
-      const heard = Atomics.load(this.cells, BELL)
+      const rung = this.bells.rungToLane()
       this.work()
       this.beat()
-      if (!this.close) this.sleep(heard)
+      if (!this.close) this.sleep(rung)
     }
     this.keeper?.stop()
     this.database.close()
     this.say({ kind: "closed" })
   }
 
-  private say(message: DurableMessage): void {
-    const transfer =
-      message.kind === "done" && message.sent !== null ? [message.sent.buffer as ArrayBuffer] : []
-    this.port.postMessage(message, transfer)
+  private say(message: DurableMessage | Uint8Array): void {
+    this.port.postMessage(message, message instanceof Uint8Array ? [message.buffer as ArrayBuffer] : [])
+    this.bells.ringFromLane()
   }
 
   private beat(): void {
-    Atomics.store(this.cells, BEAT, Math.floor(this.world.now() / 1_000))
+    this.bells.beat(this.world.now())
   }
 
   /** Takes everything that has arrived by now, and what is due. */
@@ -112,27 +100,20 @@ class DurableThread {
     const now = this.world.now()
     if (batches.length > 0 || (due !== null && due <= now)) {
       const sent = this.lane.run(now, batches)
-      if (batches.length > 0 || sent !== null) this.say({ kind: "done", batches: batches.length, sent })
+      if (sent !== null) this.say(sent)
       this.keeper?.tend()
     }
     if (this.fencesDueMs !== null && this.fencesDueMs <= now) this.giveMoreFences()
   }
 
-  /** Sleeps until the bell has rung since `heard` or something is due. */
-  private sleep(heard: number): void {
-    const now = this.world.now()
+  /** Sleeps until the bell has rung again or something is due. */
+  private sleep(rung: number): void {
     const due = Math.min(
       this.lane.nextDue() ?? Number.POSITIVE_INFINITY,
       this.fencesDueMs ?? Number.POSITIVE_INFINITY,
     )
-    const sleepMs = Math.min(due - now, SLEEP_MS_MAX)
-    if (sleepMs <= 0) return
-    const begun = performance.now()
-    if (this.busy && this.mayLookOut) {
-      while (performance.now() - begun < LOOK_OUT_MS) if (Atomics.load(this.cells, BELL) !== heard) return
-    }
-    const woken = Atomics.wait(this.cells, BELL, heard, sleepMs)
-    this.busy = woken !== "timed-out" && performance.now() - begun < LOOK_OUT_MS * 2
+    const sleepMs = Math.min(due - this.world.now(), SLEEP_MS_MAX)
+    if (sleepMs > 0) this.bells.sleepInLane(rung, sleepMs)
   }
 
   /** Sets fencing tokens aside. Without a file the start time keeps them rising over restarts. */
@@ -165,5 +146,5 @@ try {
     expected,
   }
   start.port.postMessage(failed)
+  new Bells(1, start.bells).ringFromLane()
 }
-start.port.close()

@@ -23,7 +23,6 @@ import {
   SILENT,
 } from "./domain.ts"
 import { type Due, DueHeap } from "./due.ts"
-import { Owners } from "./owners.ts"
 import { type Registration, type RegistrationLimits, Registrations } from "./registrations.ts"
 
 export interface RpcLimits extends RegistrationLimits {
@@ -37,8 +36,8 @@ export interface RpcLimits extends RegistrationLimits {
 
 interface Worker extends Registration {
   readonly credit: number
-  /** Calls delivered and not finished. */
-  readonly calls: Set<Call>
+  /** How many calls are delivered and not finished. */
+  busy: number
 }
 
 interface Call extends Due {
@@ -69,7 +68,6 @@ class Family {
 
 export class RpcDomain implements Domain<RpcRequest, null> {
   private readonly families = new Map<number, Family>()
-  private readonly callers = new Owners<Call>()
   private readonly due = new DueHeap<Call>()
   private readonly workers: Registrations<Worker>
   private readonly limits: RpcLimits
@@ -112,7 +110,7 @@ export class RpcDomain implements Domain<RpcRequest, null> {
       family: session.family,
       pattern: request.pattern,
       credit: request.credit,
-      calls: new Set(),
+      busy: 0,
     }
     this.workers.add(worker, session, context)
     this.feed(worker, context)
@@ -163,7 +161,13 @@ export class RpcDomain implements Domain<RpcRequest, null> {
       this.feed(worker, context)
       return
     }
-    context.journal.assign(call, { nextSequence: call.nextSequence + 1 })
+    if (!request.last) {
+      const { nextSequence } = call
+      call.nextSequence = nextSequence + 1
+      context.journal.undo(() => {
+        call.nextSequence = nextSequence
+      })
+    }
     if (call.caller !== null) {
       context.emit({ kind: "forward", session: call.caller, type: RPC_ANSWER, payload: request.payload })
     }
@@ -181,9 +185,9 @@ export class RpcDomain implements Domain<RpcRequest, null> {
   }
 
   leave(session: SessionId, context: Context): void {
-    for (const call of this.callers.of(session)) {
+    for (const call of this.live(call => call.caller === session)) {
       if (call.worker === null) this.end(call, null, context)
-      else this.orphan(call, context)
+      else context.journal.assign(call, { caller: null })
     }
     for (const worker of this.workers.of(session)) this.dismiss(worker, null, context)
   }
@@ -216,7 +220,7 @@ export class RpcDomain implements Domain<RpcRequest, null> {
     while (start < candidates.length && candidates[start]!.id <= last) start++
     for (let i = 0; i < candidates.length; i++) {
       const worker = candidates[(start + i) % candidates.length]!
-      if (worker.calls.size < worker.credit) return worker
+      if (worker.busy < worker.credit) return worker
     }
     return null
   }
@@ -226,7 +230,7 @@ export class RpcDomain implements Domain<RpcRequest, null> {
     const family = this.families.get(worker.family)
     if (family === undefined || family.waiting.size === 0) return
     if (this.workers.find(worker.session, worker.pattern) !== worker) return
-    while (worker.calls.size < worker.credit) {
+    while (worker.busy < worker.credit) {
       const call = this.oldestFor(family, worker.pattern)
       if (call === null) return
       this.dequeue(call, context)
@@ -246,14 +250,16 @@ export class RpcDomain implements Domain<RpcRequest, null> {
 
   private deliver(call: Call, worker: Worker, context: Context): void {
     const { turns } = this.family(call.family)
-    if (turns.size >= TURNS_REMEMBERED_MAX) turns.clear()
-    turns.set(call.route.text, worker.id)
+    if (turns.get(call.route.text) !== worker.id) {
+      if (turns.size >= TURNS_REMEMBERED_MAX) turns.clear()
+      turns.set(call.route.text, worker.id)
+    }
     const payload = call.payload!
     call.worker = worker
     call.payload = null
-    worker.calls.add(call)
+    worker.busy++
     context.journal.undo(() => {
-      worker.calls.delete(call)
+      worker.busy--
       call.payload = payload
       call.worker = null
     })
@@ -263,7 +269,8 @@ export class RpcDomain implements Domain<RpcRequest, null> {
   /** A worker is gone or wants no more: its calls are lost, waiting ones find another or nobody. */
   private dismiss(worker: Worker, session: Session | null, context: Context): void {
     this.workers.remove(worker, session, context)
-    for (const call of [...worker.calls]) this.end(call, RPC_FAULTS.workerLost, context)
+    for (const call of this.live(call => call.worker === worker))
+      this.end(call, RPC_FAULTS.workerLost, context)
     const family = this.families.get(worker.family)
     if (family === undefined) return
     for (const calls of [...family.waiting.values()]) {
@@ -281,47 +288,32 @@ export class RpcDomain implements Domain<RpcRequest, null> {
 
   /** The call is over, wherever it stood; its caller hears of it by `fault`, unless the worker has answered. */
   private end(call: Call, fault: Fault | null, context: Context): void {
-    if (call.worker === null) this.dequeue(call, context)
-    else {
-      const { worker } = call
-      worker.calls.delete(call)
-      context.journal.undo(() => worker.calls.add(call))
-    }
+    const { worker } = call
+    if (worker === null) this.dequeue(call, context)
+    else worker.busy--
     this.erase(call)
-    context.journal.undo(() => this.insert(call))
+    context.journal.undo(() => {
+      this.insert(call)
+      if (worker !== null) worker.busy++
+    })
     if (fault !== null && call.caller !== null) {
       context.emit({ kind: "callFault", session: call.caller, correlation: call.correlation, fault })
     }
   }
 
-  private orphan(call: Call, context: Context): void {
-    const caller = call.caller!
-    this.disown(call)
-    call.caller = null
-    context.journal.undo(() => {
-      call.caller = caller
-      this.own(call)
-    })
+  /** The live calls that answer to a question asked only when a client goes; there are few thousand at most. */
+  private live(wanted: (call: Call) => boolean): Call[] {
+    return [...this.families.values()].flatMap(({ calls }) => [...calls.values()].filter(wanted))
   }
 
   private insert(call: Call): void {
     this.family(call.family).calls.set(call.correlation, call)
     this.due.add(call)
-    this.own(call)
   }
 
   private erase(call: Call): void {
     this.families.get(call.family)?.calls.delete(call.correlation)
     this.due.remove(call)
-    this.disown(call)
-  }
-
-  private own(call: Call): void {
-    if (call.caller !== null) this.callers.add(call.caller, call)
-  }
-
-  private disown(call: Call): void {
-    if (call.caller !== null) this.callers.remove(call.caller, call)
   }
 
   private enqueue(call: Call, context: Context): void {

@@ -3,7 +3,7 @@
 //
 //   inbound:   u32 n, n × u64 session that left; then records: u8 kind, u64 session, u32 registrations
 //              elsewhere, u32 length, bytes (frames: whole frames; open: JSON; drain: nothing)
-//   outbound:  records: u64 session, u32 answered, u32 answered bytes, u32 registrations, u32 length, frames
+//   outbound:  u32 batches that are done; then records: u64 session, u32 answered, u32 answered bytes, u32 registrations, u32 length, frames
 
 import { Reader, type Span, viewOf, Writer } from "../../protocol/bytes.ts"
 import type { SessionId } from "../domains/domain.ts"
@@ -12,6 +12,7 @@ import type { Outgoing } from "./outbox.ts"
 const FRAMES = 1
 const OPEN = 2
 const DRAIN = 3
+const OUTBOUND_BYTES = 64 * 1024
 const KEPT_BYTES_MAX = 4 * 1024 * 1024
 
 /** A client as the durable lane is told of it. */
@@ -142,9 +143,13 @@ export interface Returned extends Omit<Outgoing, "release"> {
   readonly registrations: number
 }
 
-/** Packs what a turn sends. */
+/** Packs what a turn sends, after how many batches it has taken. */
 export class OutboundBatch {
-  private records = new Writer(64 * 1024)
+  private records = new Writer(OUTBOUND_BYTES)
+
+  constructor() {
+    this.records.u32(0)
+  }
 
   add(out: Outgoing, registrations: number): void {
     const { records } = this
@@ -156,16 +161,14 @@ export class OutboundBatch {
     out.release?.()
   }
 
-  get empty(): boolean {
-    return this.records.at === 0
-  }
-
-  /** The finished batch; this object starts afresh. */
-  take(): Uint8Array {
+  /** The finished batch, or null where no batch is done and nothing is sent; this object starts afresh. */
+  take(batches: number): Uint8Array | null {
     const { records } = this
+    if (batches === 0 && records.at === 4) return null
+    records.view.setUint32(0, batches)
     const batch = records.bytes.slice(0, records.at)
-    if (records.bytes.length > KEPT_BYTES_MAX) this.records = new Writer(64 * 1024)
-    records.at = 0
+    if (records.bytes.length > KEPT_BYTES_MAX) this.records = new Writer(OUTBOUND_BYTES)
+    this.records.at = 4
     return batch
   }
 }
@@ -173,8 +176,13 @@ export class OutboundBatch {
 /** Small pieces are copied out, so that a slow client does not keep a whole batch alive. */
 const COPIED_BYTES_MAX = 16 * 1024
 
+/** How many inbound batches are done with this one. */
+export function batchesDone(batch: Uint8Array): number {
+  return viewOf(batch).getUint32(0)
+}
+
 export function* returnedOf(batch: Uint8Array): Generator<Returned> {
-  const reader = new Reader().reset(batch, viewOf(batch), 0, batch.length)
+  const reader = new Reader().reset(batch, viewOf(batch), 4, batch.length)
   while (reader.left > 0) {
     const session = reader.u64()
     const answered = reader.u32()

@@ -32,7 +32,7 @@ export class DurableLane {
     return this.lane.nextDue()
   }
 
-  /** One turn over all batches that have come. Returns what it sends, or null for nothing. */
+  /** One turn over all batches that have come. Returns what goes back, or null for nothing. */
   run(now: Millis, batches: readonly Uint8Array[]): Uint8Array | null {
     const left = batches.flatMap(leftOf)
     const gone = new Set(left)
@@ -40,7 +40,7 @@ export class DurableLane {
       for (const batch of batches) this.play(batch, gone)
     })
     for (const out of turn) this.outbound.add(out, this.lane.session(out.session)?.registrations ?? 0)
-    return this.outbound.empty ? null : this.outbound.take()
+    return this.outbound.take(batches.length)
   }
 
   private play(batch: Uint8Array, gone: ReadonlySet<SessionId>): void {

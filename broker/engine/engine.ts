@@ -5,7 +5,7 @@
 import { CLIENT_MESSAGES } from "../../protocol/messages/index.ts"
 import { NOTICE_PUBLISH } from "../../protocol/messages/notice.ts"
 import type { Millis, SessionId } from "../domains/domain.ts"
-import { InboundBatch, returnedOf } from "./batch.ts"
+import { batchesDone, InboundBatch, returnedOf } from "./batch.ts"
 import { sessionOf } from "./durable.ts"
 import type { Lane, LaneSession } from "./lane.ts"
 
@@ -204,10 +204,10 @@ export class Engine {
     return this.sessions.get(id)?.client.pendingBytes ?? 0
   }
 
-  /** The durable lane has finished so many batches, or none, and sends this; null for nothing. */
-  returned(batches: number, sent: Uint8Array | null): void {
-    this.batchesOut -= batches
-    if (sent !== null) this.deliver(sent)
+  /** The durable lane has finished some batches, or none, and sends this. */
+  returned(sent: Uint8Array): void {
+    this.batchesOut -= batchesDone(sent)
+    this.deliver(sent)
     this.post()
   }
 

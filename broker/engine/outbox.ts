@@ -49,6 +49,8 @@ const HAND_OVER_BYTES = 16 * 1024
 const SPARE_WRITERS_MAX = 64
 const SPARE_BYTES_MAX = 1024 * 1024
 const LARGE_BYTES = 128 * 1024
+/** A client that gets so little again counts as small. */
+const SMALL_BYTES = 512
 const ID_BYTES = 8
 const TWO_32 = 4_294_967_296
 
@@ -176,7 +178,7 @@ export class Outbox {
         const release = (): void => this.keep(writer)
         yield { session, frames: writer.written, release, answered, answeredBytes }
       } else {
-        this.large.delete(session)
+        if (writer.at < SMALL_BYTES) this.large.delete(session)
         const frames = writer.bytes.slice(0, writer.at)
         this.keep(writer)
         yield { session, frames, release: null, answered, answeredBytes }

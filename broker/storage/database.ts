@@ -1,7 +1,16 @@
 // The database file: opening it safely, migrating it, transactions, syncing, closing. The only file that
 // knows better-sqlite3. It must never report something as durable that a power cut could still take.
 
-import { closeSync, existsSync, fdatasyncSync, mkdirSync, openSync, statfsSync, writeSync } from "node:fs"
+import {
+  closeSync,
+  existsSync,
+  fdatasyncSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  statfsSync,
+  writeSync,
+} from "node:fs"
 import { join } from "node:path"
 import BetterSqlite3 from "better-sqlite3"
 import { migrations } from "./migrations/index.ts"
@@ -309,6 +318,8 @@ function lengthenLog(folder: string): void {
   const zeros = Buffer.alloc(256 * 1024)
   const fd = openSync(file, "w")
   for (let written = 0; written < LOG_BYTES; written += zeros.length) writeSync(fd, zeros)
+  // Blocks that are only promised are found at the first sync, and that would be a client's.
+  fsyncSync(fd)
   closeSync(fd)
 }
 

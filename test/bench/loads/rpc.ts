@@ -130,6 +130,9 @@ async function overNats({ port }: RpcLoad): Promise<Prepared> {
   }
 }
 
+/** NATS asks now and then whether we live, between two messages; nobody has to answer for minutes. */
+const PING = Buffer.from("PING\r\n")
+
 /** Calls back with all whole messages of one length that have come: the buffer, where they begin, how many. */
 function eachFixed(
   socket: Socket,
@@ -139,9 +142,18 @@ function eachFixed(
   let rest: Buffer = Buffer.alloc(0)
   socket.on("data", piece => {
     rest = rest.length === 0 ? piece : Buffer.concat([rest, piece])
-    const count = Math.floor(rest.length / bytes)
-    if (count === 0) return
-    take(rest, 0, count)
-    rest = rest.subarray(count * bytes)
+    let from = 0
+    for (let at = 0; ; ) {
+      const pinged = rest[at] === PING[0] && rest.length - at >= PING.length
+      if (!pinged && rest.length - at >= bytes) {
+        at += bytes
+        continue
+      }
+      if (at > from) take(rest, from, (at - from) / bytes)
+      from = pinged ? at + PING.length : at
+      at = from
+      if (!pinged) break
+    }
+    rest = rest.subarray(from)
   })
 }
