@@ -6,7 +6,7 @@ import { availableParallelism } from "node:os"
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from "node:worker_threads"
 import { FRAME_BYTES_MAX } from "../protocol/frame.ts"
 import { type HttpDoor, openHttp } from "./admin/http.ts"
-import { Bells } from "./bells.ts"
+import { Bells, LoopPoll } from "./bells.ts"
 import { type Config, isLoopback } from "./config.ts"
 import { LeaseDomain } from "./domains/lease.ts"
 import { NoticeDomain } from "./domains/notice.ts"
@@ -75,7 +75,7 @@ export class Broker {
   private constructor(options: BrokerOptions) {
     this.options = options
     const { config, world, version } = options
-    this.bells = new Bells(availableParallelism())
+    this.bells = new Bells()
     this.bells.beat(world.now())
     this.status = new Status(version, world.now, () => this.bells.lastBeatMs)
     this.fences = new FenceBlocks(() => this.ask("fences"))
@@ -98,6 +98,9 @@ export class Broker {
       onBug: (error, name) => world.log("error", "a request threw", { request: name, stack: stackOf(error) }),
       onWritable: () => undefined,
     })
+    // With one processor, polling would only keep the other thread from working.
+    const pollMs = availableParallelism() > 1 ? config.busyPollMicros / 1_000 : 0
+    const poll = new LoopPoll(this.bells, pollMs, () => this.lookIntoPort(), world.soon)
     let cancelDue: () => void = () => undefined
     this.engine = new Engine({
       live: this.live,
@@ -110,6 +113,7 @@ export class Broker {
         cancelDue = world.later(due - world.now(), work)
       },
       later: world.later,
+      happened: () => poll.happened(),
     })
     const { port1, port2 } = new MessageChannel()
     this.port = port1
@@ -118,6 +122,7 @@ export class Broker {
       folder: config.storageMode === "memory" ? null : config.storagePath,
       limits: durableLimits(config),
       bells: this.bells.buffer,
+      pollMs,
       checkpointCells: new SharedArrayBuffer(CHECKPOINT_CELLS_BYTES),
     }
     // SQLite's temporary files belong on the volume: the root of a container may be read-only.
@@ -315,7 +320,7 @@ export class Broker {
   /** Hands a batch or a request to the durable lane and wakes it. */
   private ask(message: Uint8Array | DurableRequest): void {
     this.port.postMessage(message, typeof message === "string" ? [] : [message.buffer as ArrayBuffer])
-    this.bells.ringToLane(() => this.lookIntoPort(), this.options.world.soon)
+    this.bells.ringToLane()
   }
 
   /** Takes what the lane has said. */

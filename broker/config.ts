@@ -275,6 +275,13 @@ export const OPTIONS = {
     group: "Identity",
     about: "The broker's own id; the generated key set also takes the audience urn:fitz:broker:<id>.",
   }),
+  busyPollMicros: option({
+    env: "FITZ_BUSY_POLL_MICROS",
+    schema: wholeNumber(0, 10_000),
+    fallback: 300,
+    group: "Limits",
+    about: "While requests follow each other this closely the broker polls instead of sleeping; 0: never.",
+  }),
   logLevel: option({
     env: "FITZ_LOG_LEVEL",
     schema: z.enum(["debug", "info", "warn", "error", "silent"]),

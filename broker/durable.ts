@@ -25,6 +25,8 @@ export interface DurableStart {
   readonly limits: DurableLimits
   /** The cells of the bells. */
   readonly bells: SharedArrayBuffer
+  /** How long to poll before sleeping, while that is worth it. */
+  readonly pollMs: number
   /** The cells shared with the thread that copies the log (storage/checkpoint.ts). */
   readonly checkpointCells: SharedArrayBuffer
 }

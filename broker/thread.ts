@@ -1,9 +1,8 @@
 // The durable lane's thread: opens the store, loads it, and then runs a turn over whatever has arrived while
 // the last one was being committed. It sleeps on a bell (bells.ts) and not in an event loop. Started by broker/broker.ts and never imported.
 
-import { availableParallelism } from "node:os"
 import { type MessagePort, receiveMessageOnPort, workerData } from "node:worker_threads"
-import { Bells } from "./bells.ts"
+import { Bells, LaneSleep } from "./bells.ts"
 import type { Millis } from "./domains/domain.ts"
 import {
   type DurableMessage,
@@ -29,6 +28,7 @@ const SLEEP_MS_MAX = 1_000
 class DurableThread {
   private readonly port: MessagePort
   private readonly bells: Bells
+  private readonly sleeper: LaneSleep
   private readonly folder: string | null
   private readonly world: World
   private readonly database: Database
@@ -38,10 +38,11 @@ class DurableThread {
   /** When fencing tokens are to be set aside; null: not now. */
   private fencesDueMs: Millis | null = null
 
-  constructor({ port, folder, limits, bells, checkpointCells }: DurableStart) {
+  constructor({ port, folder, limits, bells, pollMs, checkpointCells }: DurableStart) {
     this.port = port
     this.folder = folder
-    this.bells = new Bells(availableParallelism(), bells)
+    this.bells = new Bells(bells)
+    this.sleeper = new LaneSleep(this.bells, pollMs)
     this.world = realWorld((level, message, fields = {}) => this.say({ kind: "log", level, message, fields }))
     this.database = Database.open(folder)
     this.keeper =
@@ -113,7 +114,7 @@ class DurableThread {
       this.fencesDueMs ?? Number.POSITIVE_INFINITY,
     )
     const sleepMs = Math.min(due - this.world.now(), SLEEP_MS_MAX)
-    if (sleepMs > 0) this.bells.sleepInLane(rung, sleepMs)
+    if (sleepMs > 0) this.sleeper.sleep(rung, sleepMs)
   }
 
   /** Sets fencing tokens aside. Without a file the start time keeps them rising over restarts. */
@@ -146,5 +147,5 @@ try {
     expected,
   }
   start.port.postMessage(failed)
-  new Bells(1, start.bells).ringFromLane()
+  new Bells(start.bells).ringFromLane()
 }

@@ -98,6 +98,8 @@ export interface EngineOptions {
   /** Runs the work at that moment or later; a later call replaces an earlier one. */
   readonly at: (due: Millis, work: () => void) => void
   readonly later: (ms: number, work: () => void) => () => void
+  /** Hears of every turn and every answer of the durable lane. */
+  readonly happened: () => void
 }
 
 /** Batches under way: the second is ready when the first is committed. */
@@ -209,6 +211,7 @@ export class Engine {
     this.batchesOut -= batchesDone(sent)
     this.deliver(sent)
     this.post()
+    this.options.happened()
   }
 
   private deliver(sent: Uint8Array): void {
@@ -287,6 +290,7 @@ export class Engine {
     }
     this.post()
     this.watch()
+    this.options.happened()
   }
 
   private post(): void {

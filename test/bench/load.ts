@@ -4,5 +4,7 @@ import type { Result } from "./loads/sockets.ts"
 
 const [, , name, spec] = process.argv
 const { run } = (await import(`./loads/${name}.ts`)) as { run(load: unknown): Promise<Result> }
+// The first run warms up this process as well as the server: both are programs that compile as they go.
+await run(JSON.parse(spec!))
 console.log(JSON.stringify(await run(JSON.parse(spec!))))
 process.exit(0)

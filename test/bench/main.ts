@@ -163,20 +163,10 @@ async function once(peer: string, start: () => Promise<Server>, work: Work): Pro
   const server = await start()
   try {
     const spec = { ...work.spec, ...(peer === "fitz" ? MORE_FOR_US[work.name] : {}), peer, port: server.port }
-    // A first, smaller run warms both sides up.
-    await runLoad(work.load, warm(spec))
     return await runLoad(work.load, spec)
   } finally {
     await server.stop()
   }
-}
-
-function warm<S extends Readonly<Record<string, unknown>>>(spec: S): S {
-  const smaller = Object.entries(spec).map(([key, value]) => {
-    const shrinks = ["messages", "events", "calls", "writes"].includes(key)
-    return [key, shrinks ? Math.ceil((value as number) / 2) : value]
-  })
-  return Object.fromEntries(smaller) as S
 }
 
 interface Row {

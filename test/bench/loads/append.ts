@@ -22,7 +22,7 @@ export function run(load: AppendLoad): Promise<Result> {
 /** The next BEGIN travels with the COMMIT before it, so that a batch takes one round trip. */
 async function overFitz({ port, streams, batch, events }: AppendLoad): Promise<Result> {
   const append = fitz.append(filler(BODY_BYTES))
-  const run = Date.now()
+  const run = performance.now()
   const waits: number[] = []
   const works = await Promise.all(
     Array.from({ length: streams }, async (_, index) => {
