@@ -1,5 +1,5 @@
 // Who wants to hear of what: the registrations of one domain, their limits and their order
-// (docs/PROTOCOL.md, R-10 … R-15). All in memory; they die with their connection.
+// (docs/PROTOCOL.md, S-1 … S-9). All in memory; they die with their connection.
 
 import type { Fault } from "../../protocol/fault.ts"
 import type { Route } from "../../protocol/route.ts"

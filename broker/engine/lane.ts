@@ -1,4 +1,4 @@
-// A lane: one turn at a time over the domains that live on it (docs/PROTOCOL.md, T-*). It decides order,
+// A lane: one turn at a time over the domains that live on it (docs/PROTOCOL.md, O-*). It decides order,
 // permission and envelope; the domains decide everything else. Nothing leaves before the turn's commit.
 //
 //   begin ─▶ leave* ─▶ expire ─▶ request* ─▶ walk* ─▶ flush ─▶ commit ─▶ outgoing frames
