@@ -1,4 +1,5 @@
 // `fitz health`: asks a broker how it is. Exit code 0 when it is ready, 1 when it is not or does not answer.
+// It asks over HTTP like everybody else and needs no credentials.
 
 import type { Command } from "commander"
 

@@ -1,4 +1,5 @@
-// The `fitz` command: its verbs and their options. Each verb lives in a file of its own.
+// The `fitz` command: its verbs and their options. Each verb lives in a file of its own; what they print on
+// a failure is one line without a stack, and the exit code says the rest.
 
 import { Command, CommanderError } from "commander"
 import { addBackup } from "./backup.ts"

@@ -1,4 +1,5 @@
-// Queues in SQLite: segments of messages, which of them are gone, attempts, dead letters.
+// Queues in SQLite: segments of messages, which of them are gone, attempts, dead letters. It keeps what the
+// domain decided and must never decide which message is next.
 
 import { copyOf, type Span } from "../../protocol/bytes.ts"
 import type { Route } from "../../protocol/route.ts"

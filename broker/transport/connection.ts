@@ -1,4 +1,5 @@
 // One connected program, whatever carries its bytes: CONNECT first, then frames to the engine, frames back.
+// It must never send anything before a token was found good (docs/PROTOCOL.md, C-2).
 //
 //   fresh ──CONNECT──▶ verifying ──▶ open ──▶ closed
 //     └──(no CONNECT in time, refused, malformed, not for clients)──────▲

@@ -1,4 +1,5 @@
-// Lease on the wire: messages 400–409, their requests, replies and refusals (docs/PROTOCOL.md, L-*).
+// Lease on the wire: messages 400–409, their requests, replies and refusals (docs/PROTOCOL.md, L-*). A 400
+// may come twice: the reply, and later the grant or refusal of a wait.
 
 import type { Writer } from "../bytes.ts"
 import { Fault } from "../fault.ts"

@@ -1,4 +1,5 @@
-// Queue on the wire: messages 200–209, their requests, replies and refusals (docs/PROTOCOL.md, Q-*).
+// Queue on the wire: messages 200–209, their requests, replies and refusals (docs/PROTOCOL.md, Q-*). Whether
+// items name their routes depends on the request's text alone.
 
 import { type Span, spanLength, type Writer } from "../bytes.ts"
 import { Fault } from "../fault.ts"

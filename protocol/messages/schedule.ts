@@ -1,4 +1,5 @@
-// Schedule on the wire: messages 700–705, their requests, replies and refusals (docs/PROTOCOL.md, SC-*).
+// Schedule on the wire: messages 700–705, their requests, replies and refusals (docs/PROTOCOL.md, SC-*). The
+// cron text is carried here and judged in the domain.
 
 import { type Span, spanLength, type Writer } from "../bytes.ts"
 import { Fault } from "../fault.ts"

@@ -1,4 +1,5 @@
-// A broker as a process of its own, as its users run it: started from the source, stopped by signals.
+// A broker as a process of its own, as its users run it: started from the source, stopped by signals. It must
+// never reach into the process it started; everything it knows comes over its output and its port.
 
 import { type ChildProcess, spawn } from "node:child_process"
 import { mkdtempSync, rmSync } from "node:fs"
