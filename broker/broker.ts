@@ -25,7 +25,7 @@ import { type Admission, type Carrier, Connection } from "./transport/connection
 import { OutboundAccount } from "./transport/outbound.ts"
 import { type BoundPort, checkTls, Port, type TlsFiles } from "./transport/port.ts"
 import { TcpCarrier } from "./transport/tcp.ts"
-import { WebSocketCarrier, withOuterLength } from "./transport/websocket.ts"
+import { CLOSE_WITHIN_MS, WebSocketCarrier, withOuterLength } from "./transport/websocket.ts"
 import type { World } from "./world.ts"
 
 export interface BrokerOptions {
@@ -180,9 +180,7 @@ export class Broker {
     })
     // Whoever fails first decides; the other must not become an unhandled rejection.
     ready.catch(() => undefined)
-    this.verifier = await IdentityVerifier.open(config, world, this.options.developmentSecret, () =>
-      this.recheck(),
-    )
+    this.verifier = new IdentityVerifier(config, world, this.options.developmentSecret, () => this.recheck())
     this.http = await openHttp({
       status: this.status,
       judgeUpgrade: request => this.judgeUpgrade(request.headers.origin),
@@ -193,10 +191,12 @@ export class Broker {
           if (isBinary) connection.receive(withOuterLength(data as Buffer))
           else connection.violate("a text message")
         })
-        socket.on("error", () => socket.terminate())
+        // The library closes with the code that fits; a broken connection closes by itself.
+        socket.on("error", () => this.complain("connection closed: not WebSocket"))
         socket.on("close", () => this.forget(connection))
       },
       messageBytesMax: FRAME_BYTES_MAX,
+      closeTimeout: CLOSE_WITHIN_MS,
       tlsOnly: config.tlsOnly,
       onError: (error, request) =>
         world.log("error", "an HTTP request failed", {

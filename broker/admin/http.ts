@@ -6,11 +6,13 @@ import { createServer, type Server } from "node:http"
 import websocket from "@fastify/websocket"
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify"
 import type { Status } from "../engine/status.ts"
-import { registerProbes } from "./probes.ts"
+import { PROBES, registerProbes } from "./probes.ts"
 
-const PROBES = ["/healthz", "/readyz", "/startupz", "/health"]
 const REQUEST_ID = /^[\x21-\x7e]{1,128}$/
 const HEADER_TIMEOUT_MS = 10_000
+/** Longer than the minute after which proxies commonly let go of an idle connection. */
+const KEEP_ALIVE_MS = 72_000
+const CHECK_EVERY_MS = 1_000
 
 /** Body of every error that is not a probe's (docs/PROTOCOL.md, H-2). */
 export interface HttpErrorBody {
@@ -56,6 +58,8 @@ export interface HttpOptions {
   readonly takeSocket: SocketTaker
   /** Largest WebSocket message. */
   readonly messageBytesMax: number
+  /** How long a closing WebSocket waits for the other side, in milliseconds. */
+  readonly closeTimeout: number
   /** Plaintext is for probes only. */
   readonly tlsOnly: boolean
   /** An exception in a handler: reported, never shown. */
@@ -69,11 +73,23 @@ export interface HttpDoor {
 }
 
 export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
-  const { status, judgeUpgrade, takeSocket, messageBytesMax, tlsOnly, onError } = options
+  const { status, judgeUpgrade, takeSocket, messageBytesMax, closeTimeout, tlsOnly, onError } = options
   let server: Server | null = null
   const app = fastify({
     serverFactory: handler => {
-      server = createServer({ headersTimeout: HEADER_TIMEOUT_MS, noDelay: true }, handler)
+      server = createServer(
+        {
+          headersTimeout: HEADER_TIMEOUT_MS,
+          keepAliveTimeout: KEEP_ALIVE_MS,
+          connectionsCheckingInterval: CHECK_EVERY_MS,
+          noDelay: true,
+          // Other upgrades (curl asks for HTTP/2 this way) may be ignored, so that a probe stays a probe.
+          shouldUpgradeCallback: request => request.headers.upgrade?.toLowerCase() === "websocket",
+        },
+        handler,
+      )
+      // It gets its connections from the port and never listens, but this event starts its watch over slow ones.
+      server.emit("listening")
       return server
     },
     forceCloseConnections: true,
@@ -84,11 +100,25 @@ export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
     },
   })
 
+  // A variable: the library's types do not know of `closeTimeout` yet.
+  const socketOptions = {
+    maxPayload: messageBytesMax,
+    perMessageDeflate: false,
+    clientTracking: false,
+    closeTimeout,
+  }
+  // First, so that its hook has marked upgrades before ours looks.
+  await app.register(websocket, {
+    options: socketOptions,
+    // A connection that breaks the rules is closed with the code for that; whoever took it hears of it.
+    errorHandler: () => undefined,
+  })
+
   app.addHook("onRequest", async (request, reply) => {
     reply.header("x-request-id", request.id)
     reply.header("x-content-type-options", "nosniff")
     reply.header("referrer-policy", "no-referrer")
-    const path = request.url.split("?", 1)[0]!
+    const path = request.routeOptions.url ?? ""
     if (tlsOnly && !("encrypted" in request.raw.socket) && !PROBES.includes(path)) {
       return refuse(request, reply, 403, "tls_required", "this port takes TLS only")
     }
@@ -96,11 +126,18 @@ export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
       return refuse(request, reply, 404, "not_found", "nothing to upgrade to here")
   })
 
-  await app.register(websocket, {
-    options: { maxPayload: messageBytesMax, perMessageDeflate: false, clientTracking: false },
-  })
-
   registerProbes(app, status)
+
+  for (const url of PROBES) {
+    app.route({
+      method: ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
+      url,
+      handler: (request, reply) => {
+        reply.header("allow", "GET, HEAD")
+        return refuse(request, reply, 405, "method_not_allowed", "a probe is asked with GET or HEAD")
+      },
+    })
+  }
 
   app.route({
     method: "GET",

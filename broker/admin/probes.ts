@@ -4,6 +4,8 @@
 import type { FastifyInstance, FastifyReply } from "fastify"
 import type { Status } from "../engine/status.ts"
 
+export const PROBES = ["/healthz", "/livez", "/readyz", "/startupz", "/health"]
+
 function answer(reply: FastifyReply, healthy: boolean, body: object): FastifyReply {
   return reply
     .code(healthy ? 200 : 503)
@@ -12,11 +14,13 @@ function answer(reply: FastifyReply, healthy: boolean, body: object): FastifyRep
 }
 
 export function registerProbes(app: FastifyInstance, status: Status): void {
-  app.get("/healthz", (_request, reply) => {
-    const { sickness, version, uptimeMs } = status
-    if (sickness !== null) return answer(reply, false, { status: "unhealthy", reason: sickness })
-    return answer(reply, true, { status: "ok", version, uptime_ms: uptimeMs })
-  })
+  for (const path of ["/healthz", "/livez"]) {
+    app.get(path, (_request, reply) => {
+      const { sickness, version, uptimeMs } = status
+      if (sickness !== null) return answer(reply, false, { status: "unhealthy", reason: sickness })
+      return answer(reply, true, { status: "ok", version, uptime_ms: uptimeMs })
+    })
+  }
 
   app.get("/readyz", (_request, reply) => {
     const checks = {
@@ -57,6 +61,7 @@ export function registerProbes(app: FastifyInstance, status: Status): void {
 
 function notReady(status: Status): object {
   if (status.draining) return { code: "shutting_down", message: "the broker is being shut down" }
+  if (status.dead !== null) return { code: "not_ready", message: status.dead }
   if (status.domainsReady) return { code: "not_ready", message: "the store does not take writes" }
   return {
     code: "not_ready",

@@ -115,7 +115,7 @@ export class Place {
 
   /** What the broker has logged as an error: a bug, or a failure of the machine. */
   get errors(): readonly Readonly<Record<string, unknown>>[] {
-    return this.broker.records.filter(record => record["level"] === 50)
+    return this.broker.records.filter(record => record["level"] === "error")
   }
 
   /** Ends the process and throws away what it stored. Throws where it had logged errors or ended by itself. */
