@@ -15,6 +15,7 @@ import { type DurableMessage, type DurableRequest, type DurableStart, stackOf } 
 import { Engine, type Identity } from "./engine/engine.ts"
 import { Lane } from "./engine/lane.ts"
 import { Status } from "./engine/status.ts"
+import { Tally } from "./engine/tally.ts"
 import { FenceBlocks } from "./fences.ts"
 import { Watched } from "./files.ts"
 import { shrinkHeap } from "./heap.ts"
@@ -54,6 +55,8 @@ export class Broker {
   private readonly live: Lane
   private readonly fences: FenceBlocks
   private readonly outbound: OutboundAccount
+  private readonly liveTally = new Tally()
+  private readonly durableTally = new Tally()
   private readonly port: MessagePort
   private readonly bells: Bells
   private readonly threads: Worker[]
@@ -93,6 +96,8 @@ export class Broker {
       store: null,
       firstId: 1,
       random: world.random,
+      tally: this.liveTally,
+      elapsedMs: world.elapsedMs,
       noticeRoom: session => this.outbound.noticeBytesMax - this.engine.pendingBytes(session),
       parkedMax: limits.parkedMax,
       onBug: (error, name) => world.log("error", "a request threw", { request: name, stack: stackOf(error) }),
@@ -107,6 +112,7 @@ export class Broker {
       link: { post: batch => this.ask(batch) },
       limits: engineLimits(config),
       now: world.now,
+      elapsedMs: world.elapsedMs,
       soon: world.soon,
       at: (due, work) => {
         cancelDue()
@@ -123,6 +129,7 @@ export class Broker {
       limits: durableLimits(config),
       bells: this.bells.buffer,
       pollMs,
+      tally: this.durableTally.buffer,
       checkpointCells: new SharedArrayBuffer(CHECKPOINT_CELLS_BYTES),
     }
     // SQLite's temporary files belong on the volume: the root of a container may be read-only.

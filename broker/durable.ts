@@ -9,6 +9,7 @@ import { ScheduleDomain } from "./domains/schedule.ts"
 import { StreamDomain } from "./domains/stream.ts"
 import { DurableLane } from "./engine/durable.ts"
 import { Lane } from "./engine/lane.ts"
+import type { Tally } from "./engine/tally.ts"
 import type { DurableLimits } from "./limits.ts"
 import type { Database } from "./storage/database.ts"
 import { SqliteKvStore } from "./storage/kv.ts"
@@ -29,6 +30,8 @@ export interface DurableStart {
   readonly pollMs: number
   /** The cells shared with the thread that copies the log (storage/checkpoint.ts). */
   readonly checkpointCells: SharedArrayBuffer
+  /** The cells of what it counts. */
+  readonly tally: SharedArrayBuffer
 }
 
 /** What the main thread asks for, besides handing over batches as bytes. */
@@ -57,8 +60,19 @@ export function durableLane(
   database: Database,
   limits: DurableLimits,
   world: World,
+  tally: Tally,
   onWritable: (writable: boolean) => void,
 ): { readonly lane: DurableLane; load(): Generator<number> } {
+  database.measure({
+    elapsedMs: world.elapsedMs,
+    committed: commit => {
+      tally.commit(commit.seconds, commit.synced)
+      tally.add("rows", commit.rows)
+      tally.add("logBytes", commit.logBytes)
+      if (commit.restarted) tally.add("logRestarts", 1)
+    },
+    synced: seconds => tally.sync(seconds),
+  })
   const uncommitted = new Budget(limits.uncommittedBytesMax)
   const queue = new QueueDomain(limits.queue, new SqliteQueueStore(database))
   const schedule = new ScheduleDomain(limits.schedule, new SqliteScheduleStore(database))
@@ -73,6 +87,8 @@ export function durableLane(
     firstId: 2,
     random: world.random,
     noticeRoom: () => Number.POSITIVE_INFINITY,
+    tally,
+    elapsedMs: world.elapsedMs,
     parkedMax: limits.parkedMax,
     onBug: (error, name) => world.log("error", "a request threw", { request: name, stack: stackOf(error) }),
     onWritable,

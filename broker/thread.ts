@@ -12,6 +12,7 @@ import {
   stackOf,
 } from "./durable.ts"
 import type { DurableLane } from "./engine/durable.ts"
+import { Tally } from "./engine/tally.ts"
 import { shrinkHeap } from "./heap.ts"
 import { LogKeeper } from "./storage/checkpoint.ts"
 import { Database, StorageError } from "./storage/database.ts"
@@ -34,11 +35,12 @@ class DurableThread {
   private readonly database: Database
   private readonly keeper: LogKeeper | null
   private readonly lane: DurableLane
+  private readonly tally: Tally
   private close = false
   /** When fencing tokens are to be set aside; null: not now. */
   private fencesDueMs: Millis | null = null
 
-  constructor({ port, folder, limits, bells, pollMs, checkpointCells }: DurableStart) {
+  constructor({ port, folder, limits, bells, pollMs, checkpointCells, tally }: DurableStart) {
     this.port = port
     this.folder = folder
     this.bells = new Bells(bells)
@@ -49,7 +51,8 @@ class DurableThread {
       folder === null
         ? null
         : new LogKeeper(this.database, new Int32Array(checkpointCells), () => this.say({ kind: "copier" }))
-    const { lane, load } = durableLane(this.database, limits, this.world, writable => {
+    this.tally = new Tally(tally)
+    const { lane, load } = durableLane(this.database, limits, this.world, this.tally, writable => {
       this.say({ kind: "writable", writable })
     })
     this.lane = lane
@@ -97,6 +100,7 @@ class DurableThread {
       else if (message === "fences") this.fencesDueMs = this.world.now()
       else batches.push(message)
     }
+    this.tally.add("batchesTaken", batches.length)
     const due = this.lane.nextDue()
     const now = this.world.now()
     if (batches.length > 0 || (due !== null && due <= now)) {

@@ -103,4 +103,6 @@ export interface Domain<Request, Reply> {
   flush?(context: Context): void
   /** The turn is committed: memory that only mattered for undoing may go. */
   committed?(): void
+  /** What the domain says of itself after a turn: one number for each of its names in figures.ts. */
+  figures(now: Millis): { readonly [name: string]: number }
 }

@@ -39,6 +39,7 @@ import {
   Unfinished,
 } from "./domain.ts"
 import { type Due, DueHeap } from "./due.ts"
+import type { Figures } from "./figures.ts"
 import { type KeyBounds, Overlay, type OverlayEntry } from "./overlay.ts"
 import { Owners } from "./owners.ts"
 import { type RegistrationLimits, Registrations, subscribe, unsubscribe } from "./registrations.ts"
@@ -57,15 +58,20 @@ export interface KvStore {
   /** The resource's id, or null where nothing was ever stored in it. */
   find(family: number, route: Route): number | null
   create(family: number, route: Route): number
+  /** Stored keys, all resources together. */
+  keyCount(): number
   get(resource: number, key: Uint8Array): Uint8Array | null
   /** Up to `max` pairs within the bounds, ascending or descending. */
   scan(resource: number, bounds: KeyBounds, reverse: boolean, max: number): readonly KvPair[]
-  /** With `keep`, replaced values stay readable for snapshots up to `keep.newest`. */
+  /**
+   * With `keep`, replaced values stay readable for snapshots up to `keep.newest`. Says by how many the keys
+   * have become more.
+   */
   apply(
     resource: number,
     changes: KvChanges,
     keep: { readonly commit: number; readonly newest: number } | null,
-  ): void
+  ): number
   /** The value that the snapshot sees instead of the stored one: null for no value, undefined for none instead. */
   past(resource: number, snapshot: number, key: Uint8Array): Uint8Array | null | undefined
   /** The same for a stretch of keys; `value` null where the snapshot sees no value. */
@@ -139,12 +145,14 @@ export class KvDomain implements Domain<KvRequest, Reply> {
   private leftoversDueMs: Millis = 0
   /** Commits so far in this process: what snapshots are counted by. */
   private commits = 0
+  private readonly counted = { keys: 0, rollbacks: 0 }
 
   constructor(limits: KvLimits, store: KvStore, uncommitted: Budget) {
     this.limits = limits
     this.store = store
     this.uncommitted = uncommitted
     this.registrations = new Registrations(limits, KV_FAULTS.subscriptionLimit)
+    this.counted.keys = store.keyCount()
   }
 
   handle(request: KvRequest, session: Session, context: Context): Outcome<Reply> {
@@ -167,7 +175,7 @@ export class KvDomain implements Domain<KvRequest, Reply> {
       case "commit":
         return this.commit(transaction, context)
       case "rollback":
-        this.end(transaction, context)
+        this.abandon(transaction, context)
         return null
     }
     if (!transaction.writes) return KV_FAULTS.readOnly
@@ -272,7 +280,8 @@ export class KvDomain implements Domain<KvRequest, Reply> {
     let newest = -1
     for (const reader of resource.readers) newest = Math.max(newest, reader.snapshot)
     const changes = { deleted: overlay.deleted, changed: overlay.changed }
-    this.store.apply(resource.id, changes, newest < 0 ? null : { commit, newest })
+    const added = this.store.apply(resource.id, changes, newest < 0 ? null : { commit, newest })
+    context.journal.assign(this.counted, { keys: this.counted.keys + added })
     this.commits = commit
     context.journal.undo(() => {
       this.commits = commit - 1
@@ -359,11 +368,11 @@ export class KvDomain implements Domain<KvRequest, Reply> {
   }
 
   expire(context: Context): void {
-    for (const transaction of this.idle.dueAt(context.now)) this.end(transaction, context)
+    for (const transaction of this.idle.dueAt(context.now)) this.abandon(transaction, context)
   }
 
   leave(session: SessionId, context: Context): void {
-    for (const transaction of this.owners.of(session)) this.end(transaction, context)
+    for (const transaction of this.owners.of(session)) this.abandon(transaction, context)
     this.registrations.leave(session, context)
   }
 
@@ -393,6 +402,17 @@ export class KvDomain implements Domain<KvRequest, Reply> {
     context.journal.undo(() => {
       this.leftovers = before
     })
+  }
+
+  figures(): Figures<"kv"> {
+    const { keys, rollbacks } = this.counted
+    return { transactions_active: this.transactions.size, keys_total: keys, rollbacks_total: rollbacks }
+  }
+
+  /** The transaction ends without a commit. */
+  private abandon(transaction: Transaction, context: Context): void {
+    context.journal.assign(this.counted, { rollbacks: this.counted.rollbacks + 1 })
+    this.end(transaction, context)
   }
 
   /** The transaction is over, however; what it held is free. */

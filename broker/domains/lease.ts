@@ -20,6 +20,7 @@ import {
 import type { Route } from "../../protocol/route.ts"
 import type { Context, Domain, Millis, Outcome, Session, SessionId } from "./domain.ts"
 import { type Due, DueHeap } from "./due.ts"
+import type { Figures } from "./figures.ts"
 import { Owners } from "./owners.ts"
 import { type RegistrationLimits, Registrations, subscribe, unsubscribe } from "./registrations.ts"
 
@@ -79,6 +80,9 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
   private readonly registrations: Registrations
   private readonly limits: LeaseLimits
   private readonly fences: Fences
+
+  /** Leases that are only remembered. */
+  private readonly counted = { lapsed: 0 }
 
   constructor(limits: LeaseLimits, fences: Fences) {
     this.limits = limits
@@ -195,6 +199,10 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
     for (const waiter of this.waiting.all()) this.endWait(waiter, LEASE_FAULTS.waitTimedOut, context)
   }
 
+  figures(): Figures<"lease"> {
+    return { active: this.leasesDue.size - this.counted.lapsed, waiter_depth: this.waitsDue.size }
+  }
+
   private find(family: number, route: Route): Lease | undefined {
     return this.families.get(family)?.get(route.text)
   }
@@ -231,6 +239,7 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
       context.emit({ kind: "push", session: next.owner.session, type: leaseAcquireRow.type, reply: grant })
     } else if (lapsed) {
       context.journal.assign(lease, { lapsed: true })
+      context.journal.assign(this.counted, { lapsed: this.counted.lapsed + 1 })
       this.postpone(lease, context.now + LAPSED_KEPT_MS, context)
     } else {
       this.forget(lease, context)
@@ -263,6 +272,7 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
   }
 
   private forget(lease: Lease, context: Context): void {
+    if (lease.lapsed) context.journal.assign(this.counted, { lapsed: this.counted.lapsed - 1 })
     this.erase(lease)
     context.journal.undo(() => this.insert(lease))
   }

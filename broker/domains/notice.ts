@@ -12,6 +12,7 @@ import {
   type SessionId,
   SILENT,
 } from "./domain.ts"
+import type { Figures } from "./figures.ts"
 import { type RegistrationLimits, Registrations, subscribe, unsubscribe } from "./registrations.ts"
 
 export class NoticeDomain implements Domain<NoticeRequest, number | null> {
@@ -60,6 +61,11 @@ export class NoticeDomain implements Domain<NoticeRequest, number | null> {
 
   drain(): void {
     // Nothing here waits.
+  }
+
+  figures(): Figures<"notice"> {
+    const { registrations, patterns } = this.registrations.figures
+    return { subscriptions_active: registrations, routes_active: patterns }
   }
 
   private subscribe(

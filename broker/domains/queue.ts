@@ -32,6 +32,7 @@ import {
   type SessionId,
 } from "./domain.ts"
 import { type Due, DueHeap } from "./due.ts"
+import type { Figures } from "./figures.ts"
 import { Owners } from "./owners.ts"
 import { PatternIndex } from "./patterns.ts"
 import {
@@ -78,6 +79,8 @@ export interface QueueStore extends SegmentStore {
   create(family: number, route: Route): number
   setNextId(queue: number, nextId: number): void
   attempts(queue: number, message: number): number
+  /** When the oldest message that is ready at this moment was enqueued, or null. */
+  oldest(queue: number, nowMs: Millis): Millis | null
   setAttempts(queue: number, message: number, attempts: number): void
   dropAttempts(queue: number, message: number): void
   bury(queue: number, letter: DeadLetter, body: Span): void
@@ -100,7 +103,11 @@ export interface QueueLimits extends RegistrationLimits {
   readonly heldBytesMax: number
 }
 
+/** A queue's place among those that hold something ready: `dueMs` is when its oldest was enqueued. */
+interface Oldest extends Due {}
+
 interface Queue extends Due {
+  readonly oldest: Oldest
   readonly family: number
   readonly route: Route
   readonly backlog: Backlog
@@ -184,6 +191,10 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
   private sweptMs: Millis = 0
   private readonly limits: QueueLimits
   private readonly store: QueueStore
+  /** All queues together. */
+  private readonly totals = { ready: 0, delayed: 0, dead: 0, redeliveries: 0, buried: 0 }
+  /** Queues with something ready, by the moment at which the oldest of it was enqueued. */
+  private readonly oldest = new DueHeap<Oldest>()
 
   constructor(limits: QueueLimits, store: QueueStore) {
     this.limits = limits
@@ -220,10 +231,15 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
       heldBytes: 0,
       reserved: new Map(),
       waits: new Deque(),
+      oldest: { dueMs: 0, heapAt: -1 },
       dueMs: nowMs,
       heapAt: -1,
     }
     this.insert(queue)
+    this.totals.ready += counts.ready
+    this.totals.delayed += counts.delayed
+    this.totals.dead += counts.dead
+    if (counts.ready > 0) this.noteOldest(queue, this.store.oldest(stored.id, nowMs))
     if (counts.delayed > 0) this.delaysDue.add(queue)
     return queue
   }
@@ -280,7 +296,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
         enqueuedAtMs: context.now,
       } as const
       this.store.bury(queue.backlog.queue, letter, body)
-      context.journal.assign(queue, { dead: queue.dead + 1 })
+      this.countDead(queue, context)
     } else if (delaySeconds > 0) {
       const dueMs = context.now + delaySeconds * 1_000
       queue.backlog.delay(id, body, context.now, dueMs, context.journal)
@@ -304,10 +320,43 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
   }
 
   private count(queue: Queue, what: "ready" | "delayed", by: number, context: Context): void {
+    const { totals } = this
     queue[what] += by
+    totals[what] += by
     context.journal.undo(() => {
       queue[what] -= by
+      totals[what] -= by
     })
+  }
+
+  private countDead(queue: Queue, context: Context): void {
+    const { dead, buried } = this.totals
+    context.journal.assign(queue, { dead: queue.dead + 1 })
+    context.journal.assign(this.totals, { dead: dead + 1, buried: buried + 1 })
+  }
+
+  private noteOldest(queue: Queue, enqueuedAtMs: Millis | null): void {
+    const { oldest } = queue
+    if (enqueuedAtMs === null) {
+      this.oldest.remove(oldest)
+      return
+    }
+    oldest.dueMs = enqueuedAtMs
+    if (oldest.heapAt < 0) this.oldest.add(oldest)
+    else this.oldest.moved(oldest)
+  }
+
+  figures(): Figures<"queue"> {
+    const { ready, delayed, dead, redeliveries, buried } = this.totals
+    return {
+      messages_pending: ready,
+      messages_delayed: delayed,
+      inflight_active: this.reservations.size,
+      messages_dead_lettered: dead,
+      oldest_message_ms: this.oldest.nextMs ?? 0,
+      redeliveries_total: redeliveries,
+      dlq_transitions_total: buried,
+    }
   }
 
   /** Messages became ready: followers hear of the first, whoever waits is served. */
@@ -381,6 +430,9 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
       this.count(queue, "ready", -1, context)
       const id = messageId(next)
       const attempts = known ?? (queue.hasAttempts ? this.attemptsOf(queue, id) : 0)
+      if (known !== null || attempts > 0) {
+        context.journal.assign(this.totals, { redeliveries: this.totals.redeliveries + 1 })
+      }
       const message = { segment: next.segment, index: next.index, attempts }
       const reservation: Reservation = {
         queue,
@@ -641,7 +693,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
       }
       this.store.bury(queue.backlog.queue, letter, queue.backlog.body(message))
       this.discard(queue, message, context)
-      context.journal.assign(queue, { dead: queue.dead + 1 })
+      this.countDead(queue, context)
       context.wrote("buffered")
       return
     }
@@ -698,6 +750,12 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
     for (const queue of this.touched) {
       const before = queue.backlog.heldBytes
       queue.backlog.committed()
+      this.noteOldest(
+        queue,
+        queue.ready === 0
+          ? null
+          : queue.backlog.oldestMs(queue.oldest.heapAt < 0 ? null : queue.oldest.dueMs),
+      )
       this.heldBytes += queue.backlog.heldBytes - queue.heldBytes
       queue.heldBytes = queue.backlog.heldBytes
       if (queue.heldBytes === 0) this.holding.delete(queue)
@@ -788,6 +846,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
         if (held > 0 || this.touched.has(queue)) continue
         family.delete(text)
         this.delaysDue.remove(queue)
+        this.oldest.remove(queue.oldest)
         swept.add(queue)
       }
     }

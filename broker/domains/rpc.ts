@@ -23,6 +23,7 @@ import {
   SILENT,
 } from "./domain.ts"
 import { type Due, DueHeap } from "./due.ts"
+import type { Figures } from "./figures.ts"
 import { type Registration, type RegistrationLimits, Registrations } from "./registrations.ts"
 
 export interface RpcLimits extends RegistrationLimits {
@@ -201,6 +202,16 @@ export class RpcDomain implements Domain<RpcRequest, null> {
       for (const calls of [...family.waiting.values()]) {
         for (const call of [...calls]) this.end(call, RPC_FAULTS.backpressure, context)
       }
+    }
+  }
+
+  figures(): Figures<"rpc"> {
+    const nextMs = this.due.nextMs
+    return {
+      workers_registered: this.workers.figures.registrations,
+      requests_pending: this.due.size,
+      // All calls have the same time, so the first to run out is the oldest.
+      oldest_pending_request_ms: nextMs === null ? 0 : nextMs - this.limits.timeoutMs,
     }
   }
 

@@ -19,6 +19,7 @@ import type { Route } from "../../protocol/route.ts"
 import { CronTimes } from "./cron.ts"
 import type { Context, Domain, Millis, Outcome, Session, SessionId } from "./domain.ts"
 import { type Due, DueHeap } from "./due.ts"
+import type { Figures } from "./figures.ts"
 import {
   type Registration,
   type RegistrationLimits,
@@ -67,6 +68,8 @@ export class ScheduleDomain implements Domain<ScheduleRequest, Reply> {
   private readonly registrations: Registrations
   private readonly limits: ScheduleLimits
   private readonly store: ScheduleStore
+  /** Occurrences so far in this process, and those that nobody listened to. */
+  private readonly counted = { fires: 0, unheard: 0 }
 
   constructor(limits: ScheduleLimits, store: ScheduleStore) {
     this.limits = limits
@@ -155,7 +158,11 @@ export class ScheduleDomain implements Domain<ScheduleRequest, Reply> {
 
   private fire(definition: Definition, context: Context): void {
     const matching = this.registrations.matching(definition.family, definition.route)
-    if (matching.length === 0) return
+    context.journal.assign(this.counted, { fires: this.counted.fires + 1 })
+    if (matching.length === 0) {
+      context.journal.assign(this.counted, { unheard: this.counted.unheard + 1 })
+      return
+    }
     const followers = definition.single ? [this.nextInTurn(definition, matching, context)] : matching
     const writer = new Writer()
     writeScheduleNotice(writer, definition.route, this.store.payload(definition.family, definition.route))
@@ -182,6 +189,15 @@ export class ScheduleDomain implements Domain<ScheduleRequest, Reply> {
 
   drain(): void {
     // Nothing here waits for an answer.
+  }
+
+  figures(now: Millis): Figures<"schedule"> {
+    return {
+      active: this.due.size,
+      fires_total: this.counted.fires,
+      pending_fire_claims: this.due.countDue(now),
+      notify_failures_total: this.counted.unheard,
+    }
   }
 
   private timesOf(cron: string): CronTimes | null {

@@ -35,6 +35,7 @@ import {
   type SessionId,
   Unfinished,
 } from "./domain.ts"
+import type { Figures } from "./figures.ts"
 import type { Journal } from "./journal.ts"
 import { Owners } from "./owners.ts"
 import { GrowingPack, type Pack, StoredPack } from "./pack.ts"
@@ -78,6 +79,8 @@ export interface SegmentPlaces {
 export interface StreamStore {
   /** Null where nothing was ever stored under this selector. */
   order(family: number, canonical: string): StoredOrder | null
+  /** Streams that hold events, and events, in all. */
+  counts(): { streams: number; events: number }
   /** Makes a place for a selector's order and returns its id. */
   createOrder(family: number, canonical: string): number
   append(segments: readonly SegmentPlaces[], journal: Journal): void
@@ -195,12 +198,15 @@ export class StreamDomain implements Domain<StreamRequest, Reply> {
   private readonly limits: StreamLimits
   private readonly store: StreamStore
   private readonly uncommitted: Budget
+  /** Streams that hold events, and events, in all. */
+  private readonly counted: { streams: number; events: number }
 
   constructor(limits: StreamLimits, store: StreamStore, uncommitted: Budget) {
     this.limits = limits
     this.store = store
     this.uncommitted = uncommitted
     this.registrations = new Registrations(limits, STREAM_FAULTS.subscriptionLimit)
+    this.counted = store.counts()
   }
 
   handle(request: StreamRequest, session: Session, context: Context): Outcome<Reply> {
@@ -228,6 +234,11 @@ export class StreamDomain implements Domain<StreamRequest, Reply> {
       case "unsubscribe":
         return unsubscribe(this.registrations, session, request.selector.route, context)
     }
+  }
+
+  figures(): Figures<"stream"> {
+    const { streams, events } = this.counted
+    return { active: streams, append_sessions_active: this.appends.size, events_total: events }
   }
 
   private begin(route: Route, session: Session, context: Context): number | Fault {
@@ -292,6 +303,10 @@ export class StreamDomain implements Domain<StreamRequest, Reply> {
     const first = stream.orders.map(order => order.next)
     const segments = this.place(append, context)
     this.store.append(segments, context.journal)
+    context.journal.assign(this.counted, {
+      streams: this.counted.streams + (first[RESOURCE] === 0 ? 1 : 0),
+      events: this.counted.events + events,
+    })
     for (const order of stream.orders) context.journal.assign(order, { next: order.next + events })
     context.journal.assign(stream, { bytes: segments.at(-1)!.segment.streamBytes })
     context.wrote(request.sync ? "sync" : "buffered")

@@ -93,6 +93,8 @@ export interface EngineOptions {
   readonly link: DurableLink
   readonly limits: EngineLimits
   readonly now: () => Millis
+  /** Milliseconds that never jump; only for measuring. */
+  readonly elapsedMs: () => number
   /** Runs the work once everything that has already arrived was taken. */
   readonly soon: (work: () => void) => void
   /** Runs the work at that moment or later; a later call replaces an earlier one. */
@@ -125,6 +127,14 @@ export class Engine {
   private readonly held = new Set<EngineSession>()
   private due: Millis | null = null
   private draining = false
+  /** Since when something waits to be handed to the durable lane. */
+  private waitingSinceMs = 0
+  /** Frames that clients have sent. */
+  framesReceived = 0
+  /** Batches handed to the durable lane. */
+  batchesPosted = 0
+  /** How often a client was not read on because too much was under way. */
+  holds = 0
 
   constructor(options: EngineOptions) {
     this.options = options
@@ -158,6 +168,7 @@ export class Engine {
     end: number,
   ): boolean {
     const { live } = this.options
+    this.framesReceived++
     this.openTurn()
     if (live.owns(type)) {
       session.lane.registrationsElsewhere = session.registrationsThere
@@ -168,6 +179,7 @@ export class Engine {
       return true
     }
     if (!CLIENT_MESSAGES.has(type)) return false
+    if (this.batch.empty) this.waitingSinceMs = this.options.elapsedMs()
     this.batch.frames(session.id, session.lane.registrations, bytes, start, end)
     session.inflight++
     session.inflightBytes += end - payload
@@ -234,6 +246,7 @@ export class Engine {
     const over = session.inflight >= inflightMax || session.inflightBytes >= inflightBytesMax
     if (over || this.inflightBytes >= inflightTotalBytesMax) {
       if (!over) this.held.add(session)
+      if (!session.isHeld(TOO_MUCH)) this.holds++
       session.hold(TOO_MUCH)
     } else if (session.inflight <= inflightMax / 2 && session.inflightBytes <= inflightBytesMax / 2) {
       this.held.delete(session)
@@ -269,7 +282,7 @@ export class Engine {
     this.turnOpen = true
     this.turnBytes = 0
     const { live, now, soon } = this.options
-    live.begin(now())
+    live.begin(now(), this.options.elapsedMs())
     live.expire()
     soon(() => this.endTurn())
   }
@@ -296,7 +309,8 @@ export class Engine {
   private post(): void {
     if (this.batch.empty || this.batchesOut >= BATCHES_MAX) return
     this.batchesOut++
-    this.options.link.post(this.batch.take())
+    this.batchesPosted++
+    this.options.link.post(this.batch.take(this.waitingSinceMs))
   }
 
   /** Makes sure that a turn happens when something falls due. */

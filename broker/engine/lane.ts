@@ -39,6 +39,7 @@ import {
 import { Journal } from "../domains/journal.ts"
 import type { Registration } from "../domains/registrations.ts"
 import { type NoticeRoom, Outbox, type Outgoing } from "./outbox.ts"
+import { type Tally, TurnTally } from "./tally.ts"
 
 /** A client as a lane knows it. */
 export class LaneSession implements Session {
@@ -104,6 +105,9 @@ export interface LaneOptions {
   readonly firstId: 1 | 2
   readonly random: () => number
   readonly noticeRoom: NoticeRoom
+  readonly tally: Tally
+  /** Milliseconds that never jump, the same in both threads; only for measuring. */
+  readonly elapsedMs: () => number
   /** Long polls and lease waits of one client. */
   readonly parkedMax: number
   /** A request threw: the bug is reported, the request refused, the turn goes on. */
@@ -132,6 +136,7 @@ class Refusal extends Error {
 export class Lane {
   private readonly options: LaneOptions
   private readonly all: readonly Domain<never, unknown>[]
+  private readonly named: readonly (readonly [Scheme, Domain<never, unknown>])[]
   private readonly messages: (ClientMessage | undefined)[] = new Array(TYPES_END).fill(undefined)
   private readonly sessions = new Map<SessionId, LaneSession>()
   private readonly routes = new RouteTable()
@@ -162,11 +167,15 @@ export class Lane {
   /** Whom the request being judged has notified last. */
   private notified: readonly Registration[] | null = null
   private readonly refused = new Set<number>()
+  private readonly turnTally = new TurnTally()
+  /** When the oldest request of this turn arrived; null where nothing came in. */
+  private arrivedMs: number | null = null
 
   constructor(options: LaneOptions) {
     this.options = options
     this.nextId = options.firstId
     this.all = Object.values(options.domains)
+    this.named = Object.entries(options.domains) as [Scheme, Domain<never, unknown>][]
     for (const [type, message] of CLIENT_MESSAGES) {
       if (options.domains[message.domain] !== undefined) this.messages[type] = message
     }
@@ -195,10 +204,6 @@ export class Lane {
     return this.messages[type] !== undefined
   }
 
-  get noticesDropped(): number {
-    return this.outbox.noticesDropped
-  }
-
   session(id: SessionId): LaneSession | undefined {
     return this.sessions.get(id)
   }
@@ -218,9 +223,10 @@ export class Lane {
 
   // ── a turn of a lane that keeps nothing: begin, any of the following, end ──────────────────────────────
 
-  /** Begins a turn: the one moment at which it all happens. */
-  begin(now: Millis): void {
+  /** Begins a turn: the one moment at which it all happens. `arrivedMs` as `elapsedMs` counts. */
+  begin(now: Millis, arrivedMs: number | null): void {
     this.now = Math.max(now, this.now)
+    this.arrivedMs = arrivedMs
     this.context.now = this.now
     this.request = 0
     this.repeat = null
@@ -277,6 +283,7 @@ export class Lane {
         repeat.session === session &&
         publishesTo(repeat.route, bytes, view, payload, end)
       ) {
+        this.turnTally.request(type)
         this.outbox.notify(NOTICE_NOTIFY, repeat.followers, bytes, view, payload, end)
         return
       }
@@ -322,6 +329,7 @@ export class Lane {
   *end(): Generator<Outgoing> {
     this.journal.clear()
     yield* this.outbox.take()
+    this.settle()
   }
 
   get quiet(): boolean {
@@ -335,11 +343,17 @@ export class Lane {
    * came in through `open`, `receive` and `drain` and is played again where the turn has to be undone. Throws
    * where the store failed for good.
    */
-  *turn(now: Millis, store: TurnStore, left: readonly SessionId[], inbound: () => void): Generator<Outgoing> {
+  *turn(
+    now: Millis,
+    arrivedMs: number | null,
+    store: TurnStore,
+    left: readonly SessionId[],
+    inbound: () => void,
+  ): Generator<Outgoing> {
     this.refused.clear()
     for (;;) {
       try {
-        this.begin(now)
+        this.begin(now, arrivedMs)
         for (const id of left) this.leave(id)
         this.expire()
         inbound()
@@ -358,9 +372,22 @@ export class Lane {
     for (const domain of this.all) domain.committed?.()
     this.keepSynced(store)
     yield* this.outbox.take()
+    this.settle()
+  }
+
+  /** The turn stands: what it has counted is told. */
+  private settle(): void {
+    const { tally, elapsedMs } = this.options
+    this.turnTally.settle(tally, this.arrivedMs === null ? 0 : (elapsedMs() - this.arrivedMs) / 1_000)
+    const { frames, dropped, undeliverable } = this.outbox.takeCounts()
+    tally.add("framesSent", frames)
+    tally.add("noticesDropped", dropped)
+    tally.add("undeliverable", undeliverable)
+    for (const [name, domain] of this.named) tally.figures(name, domain.figures(this.now))
   }
 
   private undo(store: TurnStore): void {
+    this.turnTally.discard()
     this.outbox.discard()
     this.events = []
     this.delivering = false
@@ -425,6 +452,7 @@ export class Lane {
         if (!session.grants.allow(target, needs.access(request as never)))
           return DOMAIN_FAULTS[domain].unauthorized
       }
+      this.turnTally.request(row.type)
       return this.options.domains[domain]!.handle(request as never, session, this.context)
     } catch (error) {
       return this.bug(error, message, number, mark, heard)
@@ -464,6 +492,10 @@ export class Lane {
     outcome: Outcome<unknown>,
   ): void {
     const { row } = message
+    if (outcome instanceof Fault) {
+      this.turnTally.fault(outcome.code)
+      if (row.envelope === "none" && row.refuse === undefined) return
+    }
     const writer = this.outbox.frame(session.id)
     if (outcome instanceof Fault) writeFailure(writer, row, payload, outcome)
     else writeSuccess(writer, row, outcome as never)
@@ -570,8 +602,10 @@ export class Lane {
       case "push": {
         const { row } = this.messages[event.type]!
         const writer = this.outbox.frame(session.id)
-        if (event.reply instanceof Fault) writeFailure(writer, row, lengthOnly(0), event.reply)
-        else writeSuccess(writer, row, event.reply as never)
+        if (event.reply instanceof Fault) {
+          this.turnTally.fault(event.reply.code)
+          writeFailure(writer, row, lengthOnly(0), event.reply)
+        } else writeSuccess(writer, row, event.reply as never)
         return
       }
       case "forward": {
@@ -582,6 +616,7 @@ export class Lane {
         return
       }
       case "callFault":
+        this.turnTally.fault(event.fault.code)
         writeCallFault(this.outbox.frame(session.id), event.correlation, event.fault)
     }
   }

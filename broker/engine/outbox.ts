@@ -54,6 +54,17 @@ const SMALL_BYTES = 512
 const ID_BYTES = 8
 const TWO_32 = 4_294_967_296
 
+interface OutboxCounts {
+  /** Frames written. */
+  frames: number
+  /** Notices that were not sent because their receivers are too far behind. */
+  dropped: number
+  /** Notifications that no frame can carry. */
+  undeliverable: number
+}
+
+const NONE: Readonly<OutboxCounts> = { frames: 0, dropped: 0, undeliverable: 0 }
+
 /** Asks how many bytes of notices a client may get now: none once it is too far behind. */
 export type NoticeRoom = (session: SessionId) => number
 
@@ -62,7 +73,8 @@ export class Outbox {
   private spares: Writer[] = []
   private readonly run: Run = { type: 0, followers: [], writer: new Writer(1024), idsAt: [] }
   private readonly noticeRoom: NoticeRoom
-  private droppedNotices = 0
+  /** What happened in this turn. */
+  private counts: OutboxCounts = { ...NONE }
   private last: Box | null = null
   /** Clients that lately got large pieces, and writers for those. */
   private readonly large = new Set<SessionId>()
@@ -72,9 +84,11 @@ export class Outbox {
     this.noticeRoom = noticeRoom
   }
 
-  /** Notices that were not sent because their receivers are too far behind. */
-  get noticesDropped(): number {
-    return this.droppedNotices
+  /** What has happened since this was last asked. */
+  takeCounts(): OutboxCounts {
+    const { counts } = this
+    this.counts = { ...NONE }
+    return counts
   }
 
   get empty(): boolean {
@@ -84,6 +98,7 @@ export class Outbox {
   /** Where to write a frame for this client. */
   frame(session: SessionId): Writer {
     this.endRun()
+    this.counts.frames++
     return this.box(session).writer
   }
 
@@ -105,7 +120,10 @@ export class Outbox {
   ): void {
     const length = ID_BYTES + end - start
     // A publish that fills its frame leaves no room for the id; it cannot be delivered.
-    if (length > PAYLOAD_BYTES_MAX) return
+    if (length > PAYLOAD_BYTES_MAX) {
+      this.counts.undeliverable += followers.length
+      return
+    }
     const { run } = this
     if (run.followers !== followers || run.type !== type || run.writer.at > RUN_BYTES_MAX) {
       this.endRun()
@@ -119,6 +137,7 @@ export class Outbox {
     const follower = followers[0]!
     const box = this.box(follower.session)
     if (this.fits(box, type, OUTER_BYTES + 5 + length)) {
+      this.counts.frames++
       writeNotification(box.writer, type, follower.id, length, bytes, view, start, end)
     }
   }
@@ -126,7 +145,7 @@ export class Outbox {
   private fits(box: Box, type: number, bytes: number): boolean {
     if (type !== NOTIFY_TYPES.notice) return true
     if (box.noticeRoomBytes < bytes) {
-      this.droppedNotices++
+      this.counts.dropped++
       return false
     }
     box.noticeRoomBytes -= bytes
@@ -140,9 +159,10 @@ export class Outbox {
     for (const { session, id } of run.followers) {
       const box = this.box(session)
       if (!this.fits(box, run.type, run.writer.at)) {
-        this.droppedNotices += run.idsAt.length - 1
+        this.counts.dropped += run.idsAt.length - 1
         continue
       }
+      this.counts.frames += run.idsAt.length
       const { writer } = box
       const start = writer.at
       writer.raw(run.writer.bytes, 0, run.writer.at)
@@ -211,6 +231,7 @@ export class Outbox {
     this.run.idsAt.length = 0
     this.run.followers = []
     this.last = null
+    this.counts = { ...NONE }
     this.boxes.clear()
   }
 }

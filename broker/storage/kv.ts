@@ -85,6 +85,10 @@ export class SqliteKvStore implements KvStore {
     return Number(this.insertResource.run(family, route.text).lastInsertRowid)
   }
 
+  keyCount(): number {
+    return this.database.prepare<[], number>("SELECT coalesce(sum(keys), 0) FROM kv_resource").pluck().get()!
+  }
+
   get(resource: number, key: Uint8Array): Uint8Array | null {
     return this.selectValue.get(resource, key) ?? null
   }
@@ -105,7 +109,7 @@ export class SqliteKvStore implements KvStore {
     resource: number,
     changes: KvChanges,
     keep: { readonly commit: number; readonly newest: number } | null,
-  ): void {
+  ): number {
     let added = 0
     for (const { start, end } of changes.deleted) {
       const [from, to] = [binaryBytes(start), binaryBytes(end)]
@@ -121,6 +125,7 @@ export class SqliteKvStore implements KvStore {
       added += this.set(resource, key, value)
     }
     if (added !== 0) this.updateKeys.run(added, resource)
+    return added
   }
 
   /** Sets or deletes one key; says by how many the resource's keys changed. */

@@ -4,6 +4,7 @@
 import { copyOf, type Span } from "../../protocol/bytes.ts"
 import type { Route } from "../../protocol/route.ts"
 import type { SegmentPlace, StoredSegment } from "../domains/backlog.ts"
+import type { Millis } from "../domains/domain.ts"
 import type { DeadLetter, QueueStore, StoredCounts, StoredQueue } from "../domains/queue.ts"
 import type { Database, Statement } from "./database.ts"
 import { storedRoute } from "./routes.ts"
@@ -64,6 +65,7 @@ export class SqliteQueueStore implements QueueStore {
   private readonly selectAttempts: Statement<[number, number], number>
   private readonly upsertAttempts: Statement<[number, number, number]>
   private readonly deleteAttempts: Statement<[number, number]>
+  private readonly selectOldest: Statement<[number, number, number], number | null>
   private readonly insertDead: Statement<[number, number, number, string, number, number, Uint8Array]>
 
   constructor(database: Database) {
@@ -90,6 +92,16 @@ export class SqliteQueueStore implements QueueStore {
     this.selectNextDelay = database
       .prepare<[number, number], number | null>(
         `SELECT min(due) FROM queue_segment INDEXED BY queue_delay WHERE due IS NOT NULL AND queue = ? AND due > ?`,
+      )
+      .pluck()
+    this.selectOldest = database
+      .prepare<[number, number, number], number | null>(
+        `SELECT min(at) FROM (
+           SELECT * FROM (SELECT enqueued_at AS at FROM queue_segment INDEXED BY queue_log
+             WHERE due IS NULL AND queue = ? ORDER BY first LIMIT 1)
+           UNION ALL
+           SELECT * FROM (SELECT enqueued_at AS at FROM queue_segment INDEXED BY queue_delay
+             WHERE due IS NOT NULL AND queue = ? AND due <= ? ORDER BY due LIMIT 1))`,
       )
       .pluck()
     this.selectRecords = database
@@ -249,6 +261,10 @@ export class SqliteQueueStore implements QueueStore {
 
   setGone(queue: number, row: number, count: number, bits: Uint8Array): void {
     this.upsertGone.run(row, queue, count, bits)
+  }
+
+  oldest(queue: number, nowMs: Millis): Millis | null {
+    return this.selectOldest.get(queue, queue, nowMs) ?? null
   }
 
   attempts(queue: number, message: number): number {

@@ -126,6 +126,19 @@ export class SqliteStreamStore implements StreamStore {
     }
   }
 
+  counts(): { streams: number; events: number } {
+    const streams = this.database
+      .prepare<[], number>("SELECT count(*) FROM stream_selector WHERE text NOT LIKE '%*%'")
+      .pluck()
+      .get()!
+    const everything = this.database
+      .prepare<[], number>("SELECT family FROM stream_selector WHERE text = 'stream://*/*/*'")
+      .pluck()
+    let events = 0
+    for (const family of everything.all()) events += this.order(family, "stream://*/*/*")!.next
+    return { streams, events }
+  }
+
   private lastWritten(order: number): Place | undefined {
     const places = this.selectLast.get(order)
     return places === undefined ? undefined : placeAt(places, places.length - PLACE_BYTES)

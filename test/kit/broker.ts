@@ -10,6 +10,7 @@ import { durableLane, stackOf } from "../../broker/durable.ts"
 import type { DurableLane } from "../../broker/engine/durable.ts"
 import { Engine } from "../../broker/engine/engine.ts"
 import { Lane } from "../../broker/engine/lane.ts"
+import { Tally } from "../../broker/engine/tally.ts"
 import { FenceBlocks } from "../../broker/fences.ts"
 import { durableLimits, engineLimits, liveLimits } from "../../broker/limits.ts"
 import { Database } from "../../broker/storage/database.ts"
@@ -59,6 +60,8 @@ export class TestBroker {
   readonly faults: Faults
   readonly live: Lane
   readonly durable: DurableLane
+  readonly liveTally = new Tally()
+  readonly durableTally = new Tally()
   readonly engine: Engine
   readonly outbound: OutboundAccount
   /** May the store be written to, as the broker sees it? */
@@ -92,6 +95,8 @@ export class TestBroker {
       store: null,
       firstId: 1,
       random: world.random,
+      tally: this.liveTally,
+      elapsedMs: world.elapsedMs,
       noticeRoom: session => this.outbound.noticeBytesMax - this.engine.pendingBytes(session),
       parkedMax: limits.parkedMax,
       onBug: (error, name) => world.log("error", "a request threw", { request: name, stack: stackOf(error) }),
@@ -103,6 +108,7 @@ export class TestBroker {
       link: { post: batch => this.inbox.push(batch) },
       limits: engineLimits(this.config),
       now: world.now,
+      elapsedMs: world.elapsedMs,
       soon: world.soon,
       at: (due, work) => {
         cancelDue()
@@ -111,9 +117,15 @@ export class TestBroker {
       later: world.later,
       happened: () => undefined,
     })
-    const { lane, load } = durableLane(this.database, durableLimits(this.config), world, writable => {
-      this.writable = writable
-    })
+    const { lane, load } = durableLane(
+      this.database,
+      durableLimits(this.config),
+      world,
+      this.durableTally,
+      writable => {
+        this.writable = writable
+      },
+    )
     this.durable = lane
     giveFences()
     // Loading yields now and then, so that a thread can show that it lives.
