@@ -12,6 +12,7 @@ import { LeaseDomain } from "./domains/lease.ts"
 import { NoticeDomain } from "./domains/notice.ts"
 import { RpcDomain } from "./domains/rpc.ts"
 import { type DurableMessage, type DurableRequest, type DurableStart, stackOf } from "./durable.ts"
+import { DoorTally, type Transport } from "./engine/doors.ts"
 import { Engine, type Identity } from "./engine/engine.ts"
 import { Lane } from "./engine/lane.ts"
 import { Status } from "./engine/status.ts"
@@ -56,6 +57,7 @@ export class Broker {
   private readonly fences: FenceBlocks
   private readonly outbound: OutboundAccount
   private readonly liveTally = new Tally()
+  private readonly doorTally = new DoorTally()
   private readonly durableTally = new Tally()
   private readonly port: MessagePort
   private readonly bells: Bells
@@ -119,6 +121,7 @@ export class Broker {
         cancelDue = world.later(due - world.now(), work)
       },
       later: world.later,
+      batchesTaken: () => this.durableTally.count("batchesTaken"),
       happened: () => poll.happened(),
     })
     const { port1, port2 } = new MessageChannel()
@@ -193,7 +196,7 @@ export class Broker {
       judgeUpgrade: request => this.judgeUpgrade(request.headers.origin),
       takeSocket: (socket, request) => {
         const raw = request.raw.socket
-        const connection = this.admit(new WebSocketCarrier(socket, raw))
+        const connection = this.admit(new WebSocketCarrier(socket, raw), "websocket")
         socket.on("message", (data, isBinary) => {
           if (isBinary) connection.receive(withOuterLength(data as Buffer))
           else connection.violate("a text message")
@@ -232,7 +235,10 @@ export class Broker {
       tlsOnly: config.tlsOnly,
       detectTimeoutMs: config.detectTimeoutSeconds * 1_000,
       later: world.later,
-      onMalformed: reason => this.complain(`connection closed: ${reason}`),
+      onMalformed: reason => {
+        this.doorTally.malformed.undetected++
+        this.complain(`connection closed: ${reason}`)
+      },
     })
     const main = await this.doors.listen(config.bindAddr, config.httpPort, false)
     const tcp =
@@ -252,13 +258,18 @@ export class Broker {
   private judgeUpgrade(
     origin: string | undefined,
   ): ReturnType<Parameters<typeof openHttp>[0]["judgeUpgrade"]> {
+    const { turnedAway } = this.doorTally
     if (!this.status.open) {
+      turnedAway[this.status.draining ? "draining" : "starting"]++
       const code = this.status.draining ? "shutting_down" : "not_ready"
       return { status: 503, code, message: "programs are not let in now" }
     }
-    if (this.full)
+    if (this.full) {
+      turnedAway.full++
       return { status: 503, code: "too_many_connections", message: "too many programs are connected" }
+    }
     if (origin !== undefined && !this.options.config.wsAllowedOrigins.includes(origin)) {
+      turnedAway.origin++
       return { status: 403, code: "origin_not_allowed", message: "this origin may not connect" }
     }
     return null
@@ -269,8 +280,11 @@ export class Broker {
   }
 
   private takeTcp(socket: Socket, first: Uint8Array): boolean {
-    if (!this.status.open || this.full) return false
-    const connection = this.admit(new TcpCarrier(socket))
+    if (!this.status.open || this.full) {
+      this.doorTally.turnedAway[this.status.open ? "full" : this.status.draining ? "draining" : "starting"]++
+      return false
+    }
+    const connection = this.admit(new TcpCarrier(socket), "tcp")
     socket.on("data", piece => connection.receive(piece))
     socket.on("end", () => socket.end())
     socket.on("close", () => this.forget(connection))
@@ -278,8 +292,9 @@ export class Broker {
     return true
   }
 
-  private admit(carrier: Carrier): Connection {
+  private admit(carrier: Carrier, transport: Transport): Connection {
     const { config, world } = this.options
+    const { doorTally } = this
     const held: { verified: Verified | null } = { verified: null }
     const admission: Admission = {
       anonymous: !config.authRequired,
@@ -289,13 +304,23 @@ export class Broker {
       verify: async token => {
         const verified = await this.verifier!.verify(token)
         if (typeof verified === "string") {
+          doorTally.authFailed(verified)
           this.complain(`CONNECT refused: ${verified}`)
           return null
         }
         held.verified = verified
         return verified
       },
-      onMalformed: reason => this.complain(`connection closed: ${reason}`),
+      onMalformed: reason => {
+        doorTally.malformed[transport]++
+        this.complain(`connection closed: ${reason}`)
+      },
+      onBehind: () => {
+        doorTally.behind[transport]++
+      },
+      onEnded: ending => {
+        doorTally.ended[ending]++
+      },
     }
     const connection = new Connection(carrier, this.engine, admission, this.outbound)
     this.connections.set(connection, held)

@@ -100,6 +100,8 @@ export interface EngineOptions {
   /** Runs the work at that moment or later; a later call replaces an earlier one. */
   readonly at: (due: Millis, work: () => void) => void
   readonly later: (ms: number, work: () => void) => () => void
+  /** How many batches the durable lane has taken. */
+  readonly batchesTaken: () => number
   /** Hears of every turn and every answer of the durable lane. */
   readonly happened: () => void
 }
@@ -133,11 +135,18 @@ export class Engine {
   framesReceived = 0
   /** Batches handed to the durable lane. */
   batchesPosted = 0
+  /** The most batches that were ever handed over and not taken. */
+  depthPeak = 0
   /** How often a client was not read on because too much was under way. */
   holds = 0
 
   constructor(options: EngineOptions) {
     this.options = options
+  }
+
+  /** Batches handed to the durable lane that it has not taken yet. */
+  get depth(): number {
+    return Math.max(0, this.batchesPosted - this.options.batchesTaken())
   }
 
   get sessionCount(): number {
@@ -310,6 +319,7 @@ export class Engine {
     if (this.batch.empty || this.batchesOut >= BATCHES_MAX) return
     this.batchesOut++
     this.batchesPosted++
+    this.depthPeak = Math.max(this.depthPeak, this.depth)
     this.options.link.post(this.batch.take(this.waitingSinceMs))
   }
 

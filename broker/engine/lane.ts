@@ -364,8 +364,11 @@ export class Lane {
       } catch (error) {
         this.undo(store)
         if (error instanceof Refusal) this.refused.add(error.request)
-        else if (store.isFull(error) && this.context.writable) this.setWritable(false)
-        else throw error
+        else {
+          this.options.tally.add("commitErrors", 1)
+          if (!store.isFull(error) || !this.context.writable) throw error
+          this.setWritable(false)
+        }
       }
     }
     this.journal.clear()

@@ -28,8 +28,6 @@ const COUNTS = [
   "logBytes",
   "logRestarts",
   "commitErrors",
-  "syncErrors",
-  "checkpointErrors",
 ] as const
 export type CountName = (typeof COUNTS)[number]
 

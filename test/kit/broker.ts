@@ -115,6 +115,7 @@ export class TestBroker {
         cancelDue = world.later(due - world.now(), work)
       },
       later: world.later,
+      batchesTaken: () => this.durableTally.count("batchesTaken"),
       happened: () => undefined,
     })
     const { lane, load } = durableLane(
@@ -149,6 +150,8 @@ export class TestBroker {
         verify: () => Promise.resolve(null),
         connectTimeoutMs: this.config.connectTimeoutSeconds * 1_000,
         later: this.world.later,
+        onBehind: () => undefined,
+        onEnded: () => undefined,
         onMalformed: reason => this.world.log("warn", `connection closed: ${reason}`),
       },
       this.outbound,
