@@ -18,7 +18,7 @@ import { NOTICE_PUBLISH } from "../../protocol/messages/notice.ts"
 import { RPC_FAULTS } from "../../protocol/messages/rpc.ts"
 import { STREAM_FAULTS } from "../../protocol/messages/stream.ts"
 import { SCHEMES, type Scheme } from "../../protocol/route.ts"
-import { FIGURES, type FigureName } from "../domains/figures.ts"
+import type { FigureName } from "../domains/figures.ts"
 import { type DoorTally, ENDINGS, TRANSPORTS, TURNED_AWAY } from "../engine/doors.ts"
 import type { Engine } from "../engine/engine.ts"
 import type { Rates } from "../engine/rates.ts"
@@ -275,8 +275,7 @@ export class Metrics {
   }
 
   private figure<D extends Scheme>(domain: D, name: FigureName<D>): number {
-    const index = (FIGURES[domain] as readonly string[]).indexOf(name)
-    return this.source.live.figure(domain, index) + this.source.durable.figure(domain, index)
+    return this.source.live.figure(domain, name) + this.source.durable.figure(domain, name)
   }
 
   private operations(type: number): number {

@@ -27,13 +27,13 @@ export function withPerformance(
   body: object,
   cost: Cost = {},
 ): object {
-  const performance = { server_total_ms: round(reply.elapsedTime), ...cost }
+  const figures = { server_total_ms: round(reply.elapsedTime), ...cost }
   const timing = Object.entries(TIMES).flatMap(([field, name]) => {
-    const ms = performance[field as keyof typeof performance]
+    const ms = figures[field as keyof typeof figures]
     return ms === undefined ? [] : [`${name};dur=${ms}`]
   })
   reply.header("server-timing", timing.join(", "))
-  return { ...body, performance }
+  return { ...body, performance: figures }
 }
 
 function round(ms: number): number {

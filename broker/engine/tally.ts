@@ -4,7 +4,7 @@
 
 import { CLIENT_MESSAGES, TYPES_END } from "../../protocol/messages/index.ts"
 import { SCHEMES, type Scheme } from "../../protocol/route.ts"
-import { FIGURES } from "../domains/figures.ts"
+import { FIGURES, type FigureName } from "../domains/figures.ts"
 
 /** Upper bounds, in seconds; one more cell counts what is above all of them. */
 export const LATENCY_BOUNDS_SECONDS = [
@@ -151,8 +151,9 @@ export class Tally {
     }
   }
 
-  figure(domain: Scheme, index: number): number {
-    return this.cells[AT.figures[domain] + index]!
+  figure<D extends Scheme>(domain: D, name: FigureName<D>): number {
+    const names: readonly string[] = FIGURES[domain]
+    return this.cells[AT.figures[domain] + names.indexOf(name)]!
   }
 
   latencyOf(domain: Scheme): Distribution {

@@ -14,6 +14,9 @@ const TLS_HANDSHAKE = 0x16
 /** Whoever got a last word has this long to close. */
 const LAST_WORD_MS = 1_000
 
+/** A silent peer is asked after this long whether it is still there; the system's own default is two hours. */
+const KEEP_ALIVE_AFTER_MS = 30_000
+
 /** What the first bytes of a connection show it to be. */
 export type Protocol = "http" | "http2" | "tls" | "tcp" | "malformed" | "more"
 
@@ -75,7 +78,13 @@ export class Port {
 
   /** Listens for everything, or for raw TCP alone. */
   listen(address: string, port: number, tcpOnly: boolean): Promise<BoundPort> {
-    const server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true }, socket => {
+    const options = {
+      allowHalfOpen: true,
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: KEEP_ALIVE_AFTER_MS,
+    }
+    const server = createServer(options, socket => {
       this.keep(socket)
       this.look(socket, tcpOnly)
     })

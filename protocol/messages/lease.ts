@@ -150,11 +150,13 @@ export const leaseMessages = [
   subscriptionRow<number>(
     { type: 407, name: "LEASE SUBSCRIBE", op: "subscribe", envelope: "coded" },
     PATTERN_RULE,
+    UNPARSABLE,
     (writer, id) => writer.u64(id),
   ),
   subscriptionRow<null>(
     { type: 408, name: "LEASE UNSUBSCRIBE", op: "unsubscribe", envelope: "coded" },
     PATTERN_RULE,
+    UNPARSABLE,
     noData,
   ),
 ] as const

@@ -174,11 +174,13 @@ export const queueMessages = [
   subscriptionRow<number>(
     { type: 207, name: "QUEUE SUBSCRIBE", op: "subscribe", envelope: "plain" },
     PATTERN_RULE,
+    UNPARSABLE,
     flaggedId,
   ),
   subscriptionRow<null>(
     { type: 208, name: "QUEUE UNSUBSCRIBE", op: "unsubscribe", envelope: "plain" },
     PATTERN_RULE,
+    UNPARSABLE,
     noData,
   ),
 ] as const

@@ -141,11 +141,13 @@ export const scheduleMessages = [
   subscriptionRow<number>(
     { type: 703, name: "SCHEDULE SUBSCRIBE", op: "subscribe", envelope: "plain" },
     PATTERN_RULE,
+    UNPARSABLE,
     flaggedId,
   ),
   subscriptionRow<null>(
     { type: 704, name: "SCHEDULE UNSUBSCRIBE", op: "unsubscribe", envelope: "plain" },
     PATTERN_RULE,
+    UNPARSABLE,
     noData,
   ),
 ] as const

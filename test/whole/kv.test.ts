@@ -13,7 +13,7 @@ beforeAll(async () => {
 afterAll(() => places.stop())
 
 describe.concurrent.each(WAYS)("kv over $transport, auth $auth", way => {
-  test("KV: what is committed is seen by others, and only then", async () => {
+  test("KV-4 KV-5 KV-12: what is committed is seen by others, and only then", async () => {
     const [a, b] = [await places.open(way), await places.open(way)]
     const route = fresh("kv")
     const tx = await a.kv.begin(route, "write")
@@ -30,7 +30,7 @@ describe.concurrent.each(WAYS)("kv over $transport, auth $auth", way => {
     expect(String(await b.kv.get(after, route, ""))).toBe("under the empty key")
   })
 
-  test("KV: one writer per resource; a second fails at once, from whatever session", async () => {
+  test("KV-3 D-1: one writer per resource; a second fails at once, from whatever session", async () => {
     const [a, b] = [await places.open(way), await places.open(way)]
     const route = fresh("kv")
     const first = await a.kv.begin(route, "write")
@@ -46,7 +46,7 @@ describe.concurrent.each(WAYS)("kv over $transport, auth $auth", way => {
     await expect(b.kv.put(third, route, "k", "v")).rejects.toThrow(Refused)
   })
 
-  test("KV: the failure of a BEGIN is at least nine bytes long", async () => {
+  test("KV-19: the failure of a BEGIN is at least nine bytes long", async () => {
     const a = await places.open(way)
     const route = fresh("kv")
     await a.kv.begin(route, "write")
@@ -55,7 +55,7 @@ describe.concurrent.each(WAYS)("kv over $transport, auth $auth", way => {
     expect(reply.length).toBeGreaterThanOrEqual(9)
   })
 
-  test("KV: a refused write leaves its transaction usable", async () => {
+  test("KV-6 KV-7 KV-8: a refused write leaves its transaction usable", async () => {
     const a = await places.open(way)
     const route = fresh("kv")
     const tx = await a.kv.begin(route, "write")
@@ -77,7 +77,7 @@ describe.concurrent.each(WAYS)("kv over $transport, auth $auth", way => {
     expect(String(await a.kv.get(reader, route, "l"))).toBe("third")
   })
 
-  test("KV: DELETE and DELETE_RANGE", async () => {
+  test("KV-7 KV-8: DELETE and DELETE_RANGE", async () => {
     const a = await places.open(way)
     const route = fresh("kv")
     const tx = await a.kv.begin(route, "write")
@@ -95,7 +95,7 @@ describe.concurrent.each(WAYS)("kv over $transport, auth $auth", way => {
     expect((await a.kv.scan(reader, route)).pairs.map(String)).toEqual(["a,again", "c,c"])
   })
 
-  test("KV: SCAN in byte order, within bounds, both ways", async () => {
+  test("KV-9 KV-10 KV-12: SCAN in byte order, within bounds, both ways", async () => {
     const a = await places.open(way)
     const route = fresh("kv")
     const keys = [Buffer.of(), Buffer.of(0), Buffer.of(0, 1), Buffer.of(1), Buffer.of(0x7f), Buffer.of(0xff)]
@@ -118,7 +118,7 @@ describe.concurrent.each(WAYS)("kv over $transport, auth $auth", way => {
     expect(await at({ start: k1, end: k1 })).toEqual({ at: [], more: false })
   })
 
-  test("KV: a SCAN page stops at 1,024 pairs or where the frame is full", async () => {
+  test("KV-11: a SCAN page stops at 1,024 pairs or where the frame is full", async () => {
     const a = await places.open(way)
     const route = fresh("kv")
     const tx = await a.kv.begin(route, "write")
@@ -138,7 +138,7 @@ describe.concurrent.each(WAYS)("kv over $transport, auth $auth", way => {
     expect(await a.kv.get(tx, route, key(3_000))).toEqual(largest)
   })
 
-  test("KV: a handle is its session's, on its own route, until it ends", async () => {
+  test("KV-1 KV-16: a handle is its session's, on its own route, until it ends", async () => {
     const [a, b] = [await places.open(way), await places.open(way)]
     const [route, elsewhere] = [fresh("kv"), fresh("kv")]
     const tx = await a.kv.begin(route, "write")
@@ -151,7 +151,7 @@ describe.concurrent.each(WAYS)("kv over $transport, auth $auth", way => {
     await expect(a.kv.get(0, route, "k")).rejects.toThrow(Refused)
   })
 
-  test("KV: requests of one connection take effect in their order, however many are under way", async () => {
+  test("O-4: requests of one connection take effect in their order, however many are under way", async () => {
     const a = await places.open(way)
     const route = fresh("kv")
     const tx = await a.kv.begin(route, "write")
@@ -164,7 +164,7 @@ describe.concurrent.each(WAYS)("kv over $transport, auth $auth", way => {
     expect(pairs.map(String)).toEqual(["k1,498", "k2,499", "k3,493", "k4,494", "k5,495", "k6,496"])
   })
 
-  test("KV: a BEGIN may leave the scheme out; notices carry it", async () => {
+  test("R-7: a BEGIN may leave the scheme out; notices carry it", async () => {
     const a = await places.open(way)
     const route = fresh("kv")
     const bare = route.slice("kv://".length)
@@ -175,7 +175,7 @@ describe.concurrent.each(WAYS)("kv over $transport, auth $auth", way => {
     expect(await a.kv.next()).toEqual({ subscription: id, route, mutations: 1 })
   })
 
-  test("KV: a commit that changed something notifies each matching registration once", async () => {
+  test("KV-17 S-2 S-3 S-5: a commit that changed something notifies each matching registration once", async () => {
     const [a, b] = [await places.open(way), await places.open(way)]
     const route = fresh("kv")
     const realm = route.split("/").slice(0, 3).join("/")
@@ -209,7 +209,7 @@ describe.concurrent.each(WAYS)("kv over $transport, auth $auth", way => {
     expect(a.unread(111)).toEqual([])
   })
 
-  test("KV: a subscription's reply comes before its first notice", async () => {
+  test("S-6: a subscription's reply comes before its first notice", async () => {
     const [a, b] = [await places.open(way), await places.open(way)]
     const route = fresh("kv")
     const writing = (async () => {
@@ -227,7 +227,7 @@ describe.concurrent.each(WAYS)("kv over $transport, auth $auth", way => {
     for (const payload of a.unread(111)) expect(payload.subarray(0, 8)).toEqual(u64(id))
   })
 
-  test("KV: patterns that match no resource are refused, with their code", async () => {
+  test("S-9 R-3 R-4: patterns that match no resource are refused, with their code", async () => {
     const a = await places.open(way)
     for (const pattern of [
       "kv://a/b",

@@ -13,7 +13,7 @@ afterAll(() => places.stop())
 const [ACQUIRED, ALREADY_HELD, QUEUED, ALREADY_QUEUED] = [0, 1, 2, 3]
 
 describe.concurrent.each(WAYS)("lease over $transport, auth $auth", way => {
-  test("L: one holder at a time; the holder may ask again, others are refused", async () => {
+  test("L-1 L-3 L-4 L-5: one holder at a time; the holder may ask again, others are refused", async () => {
     const [a, b] = [await places.open(way), await places.open(way)]
     const route = fresh("lease")
     const held = await a.lease.acquire(route, 60)
@@ -29,7 +29,7 @@ describe.concurrent.each(WAYS)("lease over $transport, auth $auth", way => {
     expect(next.token).toBeGreaterThan(held.token)
   })
 
-  test("L: QUERY tells the holder, the time left and who waits", async () => {
+  test("L-15: QUERY tells the holder, the time left and who waits", async () => {
     const [a, b] = [await places.open(way), await places.open(way)]
     const route = fresh("lease")
     expect(await b.lease.query(route)).toEqual({ holder: null, waiters: 0 })
@@ -42,7 +42,7 @@ describe.concurrent.each(WAYS)("lease over $transport, auth $auth", way => {
     expect((await a.lease.query(route)).waiters).toBe(1)
   })
 
-  test("L: RENEW keeps the token; each kind of failure has its code", async () => {
+  test("L-11 L-12 L-13: RENEW keeps the token; each kind of failure has its code", async () => {
     const [a, b] = [await places.open(way), await places.open(way)]
     const route = fresh("lease")
     await expect(a.lease.renew(route, 1, 60)).rejects.toMatchObject({ code: 5004 })
@@ -60,7 +60,7 @@ describe.concurrent.each(WAYS)("lease over $transport, auth $auth", way => {
     await b.lease.release(fresh("lease"), 7)
   })
 
-  test("L: a lease that runs out is free, and its holder learns that it expired", async () => {
+  test("L-3 L-12: a lease that runs out is free, and its holder learns that it expired", async () => {
     const [a, b] = [await places.open(way), await places.open(way)]
     const route = fresh("lease")
     const { token } = await a.lease.acquire(route, 1)
@@ -73,7 +73,7 @@ describe.concurrent.each(WAYS)("lease over $transport, auth $auth", way => {
     await expect(a.lease.renew(route, token, 60)).rejects.toMatchObject({ code: 5004 })
   })
 
-  test("L: waiters are served in line, each with one final frame", async () => {
+  test("L-6 L-7 L-8 L-14: waiters are served in line, each with one final frame", async () => {
     const route = fresh("lease")
     const [a, b, c] = [await places.open(way), await places.open(way), await places.open(way)]
     const { token } = await a.lease.acquire(route, 60)
@@ -94,7 +94,7 @@ describe.concurrent.each(WAYS)("lease over $transport, auth $auth", way => {
     expect([...b.unread(400), ...c.unread(400)]).toEqual([])
   })
 
-  test("L: expiry grants to whoever waits, with its own time from then on", async () => {
+  test("L-14: expiry grants to whoever waits, with its own time from then on", async () => {
     const [a, b] = [await places.open(way), await places.open(way)]
     const route = fresh("lease")
     await a.lease.acquire(route, 1)
@@ -103,7 +103,7 @@ describe.concurrent.each(WAYS)("lease over $transport, auth $auth", way => {
     expect((await a.lease.query(route)).holder!.ttlLeft).toBeGreaterThan(450)
   })
 
-  test("L: a wait that is over ends with 5006; a waiter that is gone is passed over", async () => {
+  test("L-8: a wait that is over ends with 5006; a waiter that is gone is passed over", async () => {
     const [a, b, c] = [await places.open(way), await places.open(way), await places.open(way)]
     const route = fresh("lease")
     const { token } = await a.lease.acquire(route, 60)
@@ -116,7 +116,7 @@ describe.concurrent.each(WAYS)("lease over $transport, auth $auth", way => {
     expect((await c.lease.granted()).kind).toBe(ACQUIRED)
   })
 
-  test("L: at most 100 wait for one lease", async () => {
+  test("L-9: at most 100 wait for one lease", async () => {
     const [a, b] = [await places.open(way), await places.open(way)]
     const route = fresh("lease")
     await a.lease.acquire(route, 60)
@@ -127,7 +127,7 @@ describe.concurrent.each(WAYS)("lease over $transport, auth $auth", way => {
     await b.close()
   })
 
-  test("L: times out of range and routes that are none are refused by code", async () => {
+  test("L-2 L-9 L-10: times out of range and routes that are none are refused by code", async () => {
     const a = await places.open(way)
     const route = fresh("lease")
     await expect(a.lease.acquire(route, 0)).rejects.toMatchObject({ code: 5008 })
@@ -141,7 +141,7 @@ describe.concurrent.each(WAYS)("lease over $transport, auth $auth", way => {
     expect((await a.lease.acquire(route, 60, undefined)).kind).toBe(ACQUIRED)
   })
 
-  test("L: followers hear of every change of holder, under the route as they wrote it", async () => {
+  test("L-16: followers hear of every change of holder, under the route as they wrote it", async () => {
     const [a, b, follower] = [await places.open(way), await places.open(way), await places.open(way)]
     const route = fresh("lease")
     const id = await follower.lease.subscribe(route)

@@ -12,7 +12,7 @@ beforeAll(async () => {
 afterAll(() => places.stop())
 
 describe.concurrent.each(WAYS)("notice over $transport, auth $auth", way => {
-  test("N: a publish reaches every matching registration, the publisher's own included", async () => {
+  test("N-2 N-9: a publish reaches every matching registration, the publisher's own included", async () => {
     const [a, b] = [await places.open(way), await places.open(way)]
     const route = fresh("notice")
     const realm = route.split("/").slice(0, 3).join("/")
@@ -33,7 +33,7 @@ describe.concurrent.each(WAYS)("notice over $transport, auth $auth", way => {
     expect([...a.unread(504), ...b.unread(504)]).toEqual([])
   })
 
-  test("N: notices of one publisher arrive in the order in which they were published", async () => {
+  test("N-3: notices of one publisher arrive in the order in which they were published", async () => {
     const [a, b] = [await places.open(way), await places.open(way)]
     const [route, other] = [fresh("notice"), fresh("notice")]
     await b.notice.subscribe(route)
@@ -44,7 +44,7 @@ describe.concurrent.each(WAYS)("notice over $transport, auth $auth", way => {
     for (let n = 0; n < 2_000; n++) expect(String((await b.notice.next()).body)).toBe(String(n))
   })
 
-  test("N: unsubscribing by id, all at once, and what is unknown", async () => {
+  test("N-6 N-7 S-1: unsubscribing by id, all at once, and what is unknown", async () => {
     const [a, b] = [await places.open(way), await places.open(way)]
     const [one, two] = [fresh("notice"), fresh("notice")]
     const first = await a.notice.subscribe(one)
@@ -70,7 +70,7 @@ describe.concurrent.each(WAYS)("notice over $transport, auth $auth", way => {
     expect(third).toBeGreaterThan(second)
   })
 
-  test("N: bodies of any length that a notification can carry; a longer one goes nowhere", async () => {
+  test("N-8: bodies of any length that a notification can carry; a longer one goes nowhere", async () => {
     const [a, b] = [await places.open(way), await places.open(way)]
     const route = fresh("notice")
     await b.notice.subscribe(route)
@@ -83,7 +83,7 @@ describe.concurrent.each(WAYS)("notice over $transport, auth $auth", way => {
     expect(String((await b.notice.next()).body)).toBe("after it")
   })
 
-  test("N: publishes that are none are dropped without a word", async () => {
+  test("N-1 N-5: publishes that are none are dropped without a word", async () => {
     const [a, b] = [await places.open(way), await places.open(way)]
     const route = fresh("notice")
     const id = await b.notice.subscribe("notice://**")
@@ -103,7 +103,7 @@ describe.concurrent.each(WAYS)("notice over $transport, auth $auth", way => {
     await b.close()
   })
 
-  test("N: a subscription whose pattern is none is refused by code", async () => {
+  test("S-9: a subscription whose pattern is none is refused by code", async () => {
     const a = await places.open(way)
     for (const pattern of ["notice://", "notice://a//b", "lease://a/b/c", "notice://a/b*", "notice://**/**"])
       await expect(a.notice.subscribe(pattern)).rejects.toMatchObject({ code: 3002 })

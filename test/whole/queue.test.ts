@@ -15,7 +15,7 @@ afterAll(() => places.stop())
 const texts = (items: readonly { readonly body: Buffer }[]): string[] => items.map(({ body }) => String(body))
 
 describe.concurrent.each(WAYS)("queue over $transport, auth $auth", way => {
-  test("Q: first in, first out; ids start at 1 and rise; COMPLETE is the end of a message", async () => {
+  test("Q-2 Q-5 Q-7 Q-24: first in, first out; ids start at 1 and rise; COMPLETE is the end of a message", async () => {
     const [a, b] = [await places.open(way), await places.open(way)]
     const route = fresh("queue")
     const ids = await Promise.all(["x", "y", "z"].map(body => a.queue.enqueue(route, body)))
@@ -34,7 +34,7 @@ describe.concurrent.each(WAYS)("queue over $transport, auth $auth", way => {
     expect(returned.map(({ id }) => id)).toEqual([2, 3])
   })
 
-  test("Q: an empty queue answers at once, and has no special existence", async () => {
+  test("Q-1 Q-9: an empty queue answers at once, and has no special existence", async () => {
     const a = await places.open(way)
     const route = fresh("queue")
     expect(await a.queue.reserve(route)).toEqual([])
@@ -43,7 +43,7 @@ describe.concurrent.each(WAYS)("queue over $transport, auth $auth", way => {
     expect(texts(await a.queue.reserve(route, { batch: 0 }))).toEqual([""])
   })
 
-  test("Q: a delayed message is invisible until it is due", async () => {
+  test("Q-4: a delayed message is invisible until it is due", async () => {
     const a = await places.open(way)
     const route = fresh("queue")
     const started = Date.now()
@@ -54,7 +54,7 @@ describe.concurrent.each(WAYS)("queue over $transport, auth $auth", way => {
     expect(Date.now() - started).toBeGreaterThanOrEqual(990)
   })
 
-  test("Q: a reservation that lapses makes its message ready again and its token worthless", async () => {
+  test("Q-8: a reservation that lapses makes its message ready again and its token worthless", async () => {
     const [a, b] = [await places.open(way), await places.open(way)]
     const route = fresh("queue")
     await a.queue.enqueue(route, "m")
@@ -67,7 +67,7 @@ describe.concurrent.each(WAYS)("queue over $transport, auth $auth", way => {
     await b.queue.complete(route, 1, again!.token)
   })
 
-  test("Q: EXTEND moves the deadline and keeps the token", async () => {
+  test("Q-14: EXTEND moves the deadline and keeps the token", async () => {
     const [a, b] = [await places.open(way), await places.open(way)]
     const route = fresh("queue")
     await a.queue.enqueue(route, "m")
@@ -78,7 +78,7 @@ describe.concurrent.each(WAYS)("queue over $transport, auth $auth", way => {
     await a.queue.complete(route, 1, held!.token)
   })
 
-  test("Q: EXTEND and COMPLETE are refused in plain words; a repeated COMPLETE is a success", async () => {
+  test("Q-15 Q-16: EXTEND and COMPLETE are refused in plain words; a repeated COMPLETE is a success", async () => {
     const [a, b] = [await places.open(way), await places.open(way)]
     const route = fresh("queue")
     await a.queue.enqueue(route, "m")
@@ -96,7 +96,7 @@ describe.concurrent.each(WAYS)("queue over $transport, auth $auth", way => {
     await expect(a.queue.complete(route, 1, wrong)).rejects.toThrow()
   })
 
-  test("Q: a long poll is answered by what comes; the first parked is the first served", async () => {
+  test("Q-12: a long poll is answered by what comes; the first parked is the first served", async () => {
     const route = fresh("queue")
     const waiters = await Promise.all([1, 2, 3].map(() => places.open(way)))
     const served: number[] = []
@@ -119,12 +119,12 @@ describe.concurrent.each(WAYS)("queue over $transport, auth $auth", way => {
     expect(served).toEqual([0, 1, 2])
   })
 
-  test("Q: a wait that brings nothing ends as an empty success", async () => {
+  test("Q-12: a wait that brings nothing ends as an empty success", async () => {
     const a = await places.open(way)
     expect(await a.queue.reserve(fresh("queue"), { wait: 1 })).toEqual([])
   })
 
-  test("Q: a parked RESERVE holds back later ones of its connection and nothing else", async () => {
+  test("O-3: a parked RESERVE holds back later ones of its connection and nothing else", async () => {
     const [a, b] = [await places.open(way), await places.open(way)]
     const [empty, full] = [fresh("queue"), fresh("queue")]
     await b.queue.enqueue(full, "ready")
@@ -149,7 +149,7 @@ describe.concurrent.each(WAYS)("queue over $transport, auth $auth", way => {
     expect(order).toEqual(["parked", "later"])
   })
 
-  test("Q: a pattern draws from all its queues in turn and names their routes", async () => {
+  test("Q-10 Q-13: a pattern draws from all its queues in turn and names their routes", async () => {
     const a = await places.open(way)
     const realm = fresh("queue", 1)
     for (const [queue, body] of [
@@ -176,7 +176,7 @@ describe.concurrent.each(WAYS)("queue over $transport, auth $auth", way => {
     expect((await waiting).map(({ route }) => route)).toEqual([`${realm}/jobs/late`])
   })
 
-  test("Q: a follower hears once when a queue goes from nothing ready to something", async () => {
+  test("Q-22 Q-23 S-5: a follower hears once when a queue goes from nothing ready to something", async () => {
     const [a, b] = [await places.open(way), await places.open(way)]
     const route = fresh("queue")
     const id = await a.queue.subscribe(route)
@@ -201,7 +201,7 @@ describe.concurrent.each(WAYS)("queue over $transport, auth $auth", way => {
     expect(a.unread(209)).toEqual([])
   })
 
-  test("Q: a message that becomes due or is returned is heard of, too", async () => {
+  test("Q-22: a message that becomes due or is returned is heard of, too", async () => {
     const [a, b] = [await places.open(way), await places.open(way)]
     const route = fresh("queue")
     const id = await a.queue.subscribe(route)
@@ -214,7 +214,7 @@ describe.concurrent.each(WAYS)("queue over $transport, auth $auth", way => {
     expect(await a.queue.next()).toEqual({ subscription: id, route, ready: 1, delayed: 0, inflight: 0 })
   })
 
-  test("Q: a reply holds what fits a frame; the rest stays ready, in order", async () => {
+  test("Q-11: a reply holds what fits a frame; the rest stays ready, in order", async () => {
     const a = await places.open(way)
     const route = fresh("queue")
     const body = (n: number): Buffer => Buffer.alloc(20_000, n)
@@ -224,7 +224,7 @@ describe.concurrent.each(WAYS)("queue over $transport, auth $auth", way => {
     expect((await a.queue.reserve(route, { batch: 4 })).map(item => item.body)).toEqual([body(4)])
   })
 
-  test("Q: the largest deliverable body arrives; a larger one never blocks its queue", async () => {
+  test("Q-18: the largest deliverable body arrives; a larger one never blocks its queue", async () => {
     const a = await places.open(way)
     const route = fresh("queue")
     const largest = Buffer.alloc(65_535 - 1 - 4 - 8 - 8 - 4, 1)
@@ -244,7 +244,7 @@ describe.concurrent.each(WAYS)("queue over $transport, auth $auth", way => {
     await a.queue.complete(short, deliverable!.id, deliverable!.token)
   })
 
-  test("Q: numbers out of range and patterns that match no queue are refused by code", async () => {
+  test("Q-9 Q-17 R-10: numbers out of range and patterns that match no queue are refused by code", async () => {
     const a = await places.open(way)
     const route = fresh("queue")
     const most = 2n ** 64n - 1n
@@ -261,7 +261,7 @@ describe.concurrent.each(WAYS)("queue over $transport, auth $auth", way => {
     await a.queue.complete(route, held!.id, held!.token)
   })
 
-  test("Q: reserves parked by a program that vanished get nothing", async () => {
+  test("D-1: reserves parked by a program that vanished get nothing", async () => {
     const [a, b] = [await places.open(way), await places.open(way)]
     const route = fresh("queue")
     const parked = a.queue.reserve(route, { wait: 30 })

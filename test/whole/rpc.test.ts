@@ -20,7 +20,7 @@ async function serve(worker: Program, body: string): Promise<string> {
 }
 
 describe.concurrent.each(WAYS)("rpc over $transport, auth $auth", way => {
-  test("RPC: a call reaches a worker and its answer the caller, byte for byte", async () => {
+  test("RPC-7: a call reaches a worker and its answer the caller, byte for byte", async () => {
     const [caller, worker] = [await places.open(way), await places.open(way)]
     const route = fresh("rpc")
     await worker.rpc.register(route)
@@ -32,7 +32,7 @@ describe.concurrent.each(WAYS)("rpc over $transport, auth $auth", way => {
     expect(await caller.rpc.answer()).toEqual({ correlation: id, sequence: 0, last: true, body, fault: null })
   })
 
-  test("RPC: an answer may come in frames; they arrive in order and the last one ends the call", async () => {
+  test("RPC-8 RPC-10: an answer may come in frames; they arrive in order and the last one ends the call", async () => {
     const [caller, worker] = [await places.open(way), await places.open(way)]
     const route = fresh("rpc")
     await worker.rpc.register(route)
@@ -55,7 +55,7 @@ describe.concurrent.each(WAYS)("rpc over $transport, auth $auth", way => {
     expect(caller.unread(303)).toEqual([])
   })
 
-  test("RPC: without a worker the caller hears so at once", async () => {
+  test("RPC-6: without a worker the caller hears so at once", async () => {
     const [caller, worker] = [await places.open(way), await places.open(way)]
     const route = fresh("rpc")
     const id = correlation()
@@ -69,7 +69,7 @@ describe.concurrent.each(WAYS)("rpc over $transport, auth $auth", way => {
     expect((await caller.rpc.answer()).fault?.code).toBe(6004)
   })
 
-  test("RPC: a worker gets as many calls as it has credit; the rest waits in line", async () => {
+  test("RPC-4 RPC-5 RPC-13: a worker gets as many calls as it has credit; the rest waits in line", async () => {
     const [caller, worker] = [await places.open(way), await places.open(way)]
     const route = fresh("rpc")
     await worker.rpc.register(route, 2)
@@ -92,7 +92,7 @@ describe.concurrent.each(WAYS)("rpc over $transport, auth $auth", way => {
     expect(String((await worker.rpc.take()).body)).toBe("3")
   })
 
-  test("RPC: calls are spread evenly over workers, exact and wildcard alike", async () => {
+  test("RPC-1 RPC-2: calls are spread evenly over workers, exact and wildcard alike", async () => {
     const caller = await places.open(way)
     const workers = await Promise.all([1, 2, 3].map(() => places.open(way)))
     const route = fresh("rpc")
@@ -114,7 +114,7 @@ describe.concurrent.each(WAYS)("rpc over $transport, auth $auth", way => {
     expect(counts).toEqual([10, 10, 10])
   })
 
-  test("RPC: a route may have any depth", async () => {
+  test("R-3: a route may have any depth", async () => {
     const [caller, worker] = [await places.open(way), await places.open(way)]
     const realm = fresh("rpc", 1)
     await worker.rpc.register(realm)
@@ -128,7 +128,7 @@ describe.concurrent.each(WAYS)("rpc over $transport, auth $auth", way => {
     }
   })
 
-  test("RPC: a worker that goes leaves 6002 behind; what waited moves on, or gets 6004", async () => {
+  test("RPC-15: a worker that goes leaves 6002 behind; what waited moves on, or gets 6004", async () => {
     const caller = await places.open(way)
     const [first, second] = [await places.open(way), await places.open(way)]
     const route = fresh("rpc")
@@ -155,7 +155,7 @@ describe.concurrent.each(WAYS)("rpc over $transport, auth $auth", way => {
     )
   })
 
-  test("RPC: answers to a caller that is gone are discarded and give credit back", async () => {
+  test("RPC-16: answers to a caller that is gone are discarded and give credit back", async () => {
     const [gone, caller, worker] = [await places.open(way), await places.open(way), await places.open(way)]
     const route = fresh("rpc")
     await worker.rpc.register(route)
@@ -174,7 +174,7 @@ describe.concurrent.each(WAYS)("rpc over $transport, auth $auth", way => {
     expect(await caller.rpc.answer()).toMatchObject({ correlation: live, fault: null })
   })
 
-  test("RPC: only the worker that has the call may answer it", async () => {
+  test("RPC-9 RPC-10: only the worker that has the call may answer it", async () => {
     const [caller, worker, stranger] = [
       await places.open(way),
       await places.open(way),
@@ -193,7 +193,7 @@ describe.concurrent.each(WAYS)("rpc over $transport, auth $auth", way => {
     expect(stranger.open).toBe(true)
   })
 
-  test("RPC: a second call under a live id is refused; the first goes on", async () => {
+  test("RPC-11: a second call under a live id is refused; the first goes on", async () => {
     const [caller, other, worker] = [await places.open(way), await places.open(way), await places.open(way)]
     const route = fresh("rpc")
     await worker.rpc.register(route, 2)
@@ -210,7 +210,7 @@ describe.concurrent.each(WAYS)("rpc over $transport, auth $auth", way => {
     expect(String((await worker.rpc.take()).body)).toBe("third")
   })
 
-  test("RPC: a frame out of sequence ends the call with 6006 and frees the worker", async () => {
+  test("RPC-8: a frame out of sequence ends the call with 6006 and frees the worker", async () => {
     const [caller, worker] = [await places.open(way), await places.open(way)]
     const route = fresh("rpc")
     await worker.rpc.register(route)
@@ -225,7 +225,7 @@ describe.concurrent.each(WAYS)("rpc over $transport, auth $auth", way => {
     expect(String((await worker.rpc.take()).body)).toBe("next")
   })
 
-  test("RPC: a worker's own error body is forwarded as it is", async () => {
+  test("RPC-20: a worker's own error body is forwarded as it is", async () => {
     const [caller, worker] = [await places.open(way), await places.open(way)]
     const route = fresh("rpc")
     await worker.rpc.register(route)
@@ -236,7 +236,7 @@ describe.concurrent.each(WAYS)("rpc over $transport, auth $auth", way => {
     expect((await caller.rpc.answer()).fault).toEqual({ code: 6003, text: "pool is full" })
   })
 
-  test("RPC: what is no pattern, no route or no credit is refused by code", async () => {
+  test("RPC-3 RPC-19 S-9: what is no pattern, no route or no credit is refused by code", async () => {
     const a = await places.open(way)
     await expect(a.rpc.register("rpc://")).rejects.toMatchObject({ code: 6012 })
     await expect(a.rpc.register("kv://a/b")).rejects.toMatchObject({ code: 6012 })
@@ -253,7 +253,7 @@ describe.concurrent.each(WAYS)("rpc over $transport, auth $auth", way => {
     }
   })
 
-  test("RPC: answers that do not parse are dropped without harm to the connection", async () => {
+  test("RPC-10 RPC-18: answers that do not parse are dropped without harm to the connection", async () => {
     const [caller, worker] = [await places.open(way), await places.open(way)]
     const route = fresh("rpc")
     await worker.rpc.register(route)
@@ -269,7 +269,7 @@ describe.concurrent.each(WAYS)("rpc over $transport, auth $auth", way => {
   })
 })
 
-test("RPC: a call that takes too long ends with 6001 and gives the worker its credit back", async () => {
+test("RPC-12 M-20: a call that takes too long ends with 6001 and gives the worker its credit back", async () => {
   const place = await Place.start({ folder: null, environment: { FITZ_RPC_TIMEOUT_SECONDS: "1" } })
   try {
     for (const transport of TRANSPORTS) {

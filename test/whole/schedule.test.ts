@@ -16,7 +16,7 @@ afterAll(() => places.stop())
 const RARELY = "0 12 4 7 *"
 
 describe.concurrent.each(WAYS)("schedule over $transport, auth $auth", way => {
-  test("SC: a definition is listed as it was made, replaced under its route, and cancelled", async () => {
+  test("SC-1 SC-2: a definition is listed as it was made, replaced under its route, and cancelled", async () => {
     const [a, b] = [await places.open(way), await places.open(way)]
     const route = fresh("schedule", 4)
     const mine = async () => (await b.schedule.list(0, 0)).entries.filter(entry => entry.route === route)
@@ -29,7 +29,7 @@ describe.concurrent.each(WAYS)("schedule over $transport, auth $auth", way => {
     await b.schedule.cancel(route)
   })
 
-  test("SC: expressions that are none, or can never match, are refused and change nothing", async () => {
+  test("SC-3 SC-7: expressions that are none, or can never match, are refused and change nothing", async () => {
     const a = await places.open(way)
     const route = fresh("schedule", 4)
     await a.schedule.create(route, RARELY, "broadcast", "stays")
@@ -62,7 +62,7 @@ describe.concurrent.each(WAYS)("schedule over $transport, auth $auth", way => {
     expect(entries.filter(entry => entry.route === route)).toMatchObject([{ payload: Buffer.from("stays") }])
   })
 
-  test("SC: registrations: one per pattern, unknown ones end in peace, wrong ones are refused", async () => {
+  test("S-2 S-5 S-9: registrations: one per pattern, unknown ones end in peace, wrong ones are refused", async () => {
     const a = await places.open(way)
     const route = fresh("schedule", 4)
     const realm = route.split("/").slice(0, 3).join("/")
@@ -76,7 +76,7 @@ describe.concurrent.each(WAYS)("schedule over $transport, auth $auth", way => {
   })
 })
 
-test("SC: LIST pages through everything in one order, as much as fits a frame", async () => {
+test("SC-4 SC-14: LIST pages through everything in one order, as much as fits a frame", async () => {
   const place = await Place.start()
   try {
     const a = await place.open("tcp")
@@ -106,7 +106,7 @@ test("SC: LIST pages through everything in one order, as much as fits a frame", 
 })
 
 describe.concurrent.each(TRANSPORTS)("firing over %s", transport => {
-  test("SC: every minute fires for each follower, or for one after the other", async () => {
+  test("SC-9 SC-10 SC-11: every minute fires for each follower, or for one after the other", async () => {
     const place = await Place.start({ folder: null, environment: fasterClock(60) })
     try {
       const [a, b] = [await place.open(transport), await place.open(transport)]
@@ -140,7 +140,7 @@ describe.concurrent.each(TRANSPORTS)("firing over %s", transport => {
     }
   })
 
-  test("SC: nothing fires before its first minute after creation, and nothing after a cancel", async () => {
+  test("SC-2 SC-9: nothing fires before its first minute after creation, and nothing after a cancel", async () => {
     const place = await Place.start({ folder: null, environment: fasterClock(60) })
     try {
       const a = await place.open(transport)

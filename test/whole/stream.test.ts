@@ -53,7 +53,7 @@ async function readAll(who: Program, selector: string): Promise<string[]> {
 }
 
 describe.concurrent.each(WAYS)("stream over $transport, auth $auth", way => {
-  test("ST: offsets start at 0, have no gaps, and nothing is seen before its commit", async () => {
+  test("ST-5 ST-6 ST-7: offsets start at 0, have no gaps, and nothing is seen before its commit", async () => {
     const [a, b] = [await places.open(way), await places.open(way)]
     const route = fresh("stream")
     const session = await a.stream.begin(route)
@@ -77,7 +77,7 @@ describe.concurrent.each(WAYS)("stream over $transport, auth $auth", way => {
     expect((await b.stream.last(route))!.offset).toBe(2)
   })
 
-  test("ST: a wrong expected offset is refused, the session stays open", async () => {
+  test("ST-4: a wrong expected offset is refused, the session stays open", async () => {
     const a = await places.open(way)
     const route = fresh("stream")
     const session = await a.stream.begin(route)
@@ -88,7 +88,7 @@ describe.concurrent.each(WAYS)("stream over $transport, auth $auth", way => {
     expect(shown(await a.stream.read(route, 0, 10))).toEqual(["x"])
   })
 
-  test("ST: one append session per resource; it ends by COMMIT, ROLLBACK or with its connection", async () => {
+  test("ST-1 ST-2 ST-23: one append session per resource; it ends by COMMIT, ROLLBACK or with its connection", async () => {
     const [a, b] = [await places.open(way), await places.open(way)]
     const route = fresh("stream")
     const first = await a.stream.begin(route)
@@ -113,7 +113,7 @@ describe.concurrent.each(WAYS)("stream over $transport, auth $auth", way => {
     expect(shown(await a.stream.read(route, 0, 10))).toEqual(["kept"])
   })
 
-  test("ST: an empty batch is an error and ends its session", async () => {
+  test("ST-21: an empty batch is an error and ends its session", async () => {
     const a = await places.open(way)
     const route = fresh("stream")
     const session = await a.stream.begin(route)
@@ -122,7 +122,7 @@ describe.concurrent.each(WAYS)("stream over $transport, auth $auth", way => {
     await a.stream.rollback(await a.stream.begin(route))
   })
 
-  test("ST: every selector reads its own order to the end, without gaps or repeats", async () => {
+  test("ST-7 ST-9 ST-11 ST-15: every selector reads its own order to the end, without gaps or repeats", async () => {
     const a = await places.open(way)
     const realm = fresh("stream", 1)
     const routes = ["a/x", "a/y", "b/x"].map(rest => `${realm}/${rest}`)
@@ -144,7 +144,7 @@ describe.concurrent.each(WAYS)("stream over $transport, auth $auth", way => {
     expect(await readAll(a, `${realm}/**`)).toEqual(of("a/x", "a/y", "b/x"))
   })
 
-  test("ST: hidden markers stand for what a filter leaves out", async () => {
+  test("ST-17 ST-18: hidden markers stand for what a filter leaves out", async () => {
     const a = await places.open(way)
     const route = fresh("stream")
     await append(a, route, 0, "red 1", "blue 2", "red 3", "green 4")
@@ -174,7 +174,7 @@ describe.concurrent.each(WAYS)("stream over $transport, auth $auth", way => {
     await expect(wrong(bytes("00 f1", u32(1), "04", block("x")))).rejects.toMatchObject({ code: 2007 })
   })
 
-  test("ST: a page stops at its limit, at maxBytes, at the frame, and holds one item at least", async () => {
+  test("ST-13 ST-14 ST-22 ST-28: a page stops at its limit, at maxBytes, at the frame, and holds one item at least", async () => {
     const a = await places.open(way)
     const route = fresh("stream")
     const body = "x".repeat(30_000)
@@ -194,7 +194,7 @@ describe.concurrent.each(WAYS)("stream over $transport, auth $auth", way => {
     expect((await a.stream.read(route, 3, 10)).items.length).toBe(1)
   })
 
-  test("ST: an empty page points just before where it was asked for", async () => {
+  test("ST-16 ST-19: an empty page points just before where it was asked for", async () => {
     const a = await places.open(way)
     const route = fresh("stream")
     const most = 2n ** 64n - 1n
@@ -208,7 +208,7 @@ describe.concurrent.each(WAYS)("stream over $transport, auth $auth", way => {
     expect(await a.stream.read(route, most, 10)).toMatchObject({ items: [], lastResource: most - 1n })
   })
 
-  test("ST: LAST and METADATA", async () => {
+  test("ST-19 ST-25: LAST and METADATA", async () => {
     const a = await places.open(way)
     const route = fresh("stream")
     const sibling = `${route.slice(0, route.lastIndexOf("/"))}/sibling`
@@ -231,7 +231,7 @@ describe.concurrent.each(WAYS)("stream over $transport, auth $auth", way => {
     }
   })
 
-  test("ST: followers hear of each commit with all its offsets", async () => {
+  test("ST-24: followers hear of each commit with all its offsets", async () => {
     const [a, b] = [await places.open(way), await places.open(way)]
     const route = fresh("stream")
     const realm = route.split("/").slice(0, 3).join("/")
@@ -260,7 +260,7 @@ describe.concurrent.each(WAYS)("stream over $transport, auth $auth", way => {
     expect(b.unread(609)).toEqual([])
   })
 
-  test("ST: selectors of other shapes are refused by code", async () => {
+  test("ST-8 ST-3 ST-20: selectors of other shapes are refused by code", async () => {
     const a = await places.open(way)
     const wrong = [
       "stream://r/a/**",
@@ -284,7 +284,7 @@ describe.concurrent.each(WAYS)("stream over $transport, auth $auth", way => {
     await expect(a.stream.read("stream://r/a/s", 0, 1, tokens)).rejects.toMatchObject({ code: 2004 })
   })
 
-  test("ST: APPENDs and their COMMIT may all be under way at once", async () => {
+  test("O-4: APPENDs and their COMMIT may all be under way at once", async () => {
     const a = await places.open(way)
     const route = fresh("stream")
     const session = await a.stream.begin(route)
@@ -298,7 +298,7 @@ describe.concurrent.each(WAYS)("stream over $transport, auth $auth", way => {
 })
 
 describe("orders over all realms", () => {
-  test("ST: selectors over all realms read the whole family, in commit order", async () => {
+  test("ST-9 ST-10: selectors over all realms read the whole family, in commit order", async () => {
     const place = await Place.start()
     try {
       const a = await place.open("tcp")
@@ -325,7 +325,7 @@ describe("orders over all realms", () => {
     }
   })
 
-  test("ST: a global read sees the snapshot of its first page, and goes on after it", async () => {
+  test("ST-20: a global read sees the snapshot of its first page, and goes on after it", async () => {
     const place = await Place.start()
     try {
       const a = await place.open("ws")
