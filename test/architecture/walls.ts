@@ -84,6 +84,11 @@ export const WALLS: readonly Wall[] = [
     instead: "the command line speaks to a broker over its port; only fitz serve is the broker",
   },
   {
+    files: ["examples/**"],
+    may: ["examples/**", "client/**", "protocol/**"],
+    instead: "an example shows what a user's program can do, and that has no part of the broker in it",
+  },
+  {
     files: ["web/**"],
     may: ["web/**"],
     instead: "the page knows nothing but the public admin API",
