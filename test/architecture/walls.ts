@@ -128,13 +128,13 @@ export const WALLS: readonly Wall[] = [
       "this file judges the product from outside and shares no code with it; tools that need the product stand beside it in test/kit",
   },
   {
-    files: ["test/model/**/*.test.ts"],
+    files: ["test/model/*.test.ts", "test/model/simulation.ts"],
     may: ["test/**", "broker/**", "protocol/**"],
-    instead: "a model test holds the model against the broker",
+    instead: "a simulation holds the model against the broker",
   },
   {
     files: ["test/model/**"],
-    may: ["test/model/**", "test/kit/{bytes,random}.ts"],
+    may: ["test/model/!(simulation).ts", "test/kit/{bytes,random}.ts"],
     instead:
       "the model is reasoned from docs/PROTOCOL.md: with the broker's code it would agree with every bug",
   },
