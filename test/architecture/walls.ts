@@ -75,8 +75,9 @@ export const WALLS: readonly Wall[] = [
   {
     // Decided in docs/decisions/0013-backup-reads-the-store.md.
     files: ["cli/backup.ts"],
-    may: ["cli/**", "broker/storage/database.ts"],
-    instead: "fitz backup may use the one file that opens a database, and nothing else of the broker",
+    may: ["cli/**", "broker/storage/backup.ts"],
+    instead:
+      "fitz backup may use the one file that makes and restores copies of a store, and nothing else of the broker",
   },
   {
     files: ["cli/**"],
