@@ -207,6 +207,7 @@ export class Broker {
       },
       messageBytesMax: FRAME_BYTES_MAX,
       closeTimeout: CLOSE_WITHIN_MS,
+      headerTimeoutMs: config.detectTimeoutSeconds * 1_000,
       tlsOnly: config.tlsOnly,
       onError: (error, request) =>
         world.log("error", "an HTTP request failed", {

@@ -124,7 +124,7 @@ export const OPTIONS = {
     schema: wholeNumber(1, 3_600),
     fallback: 10,
     group: "Port",
-    about: "A connection that has not shown its protocol by then is closed.",
+    about: "A connection that has not shown its protocol by then, or an HTTP request's headers, is closed.",
   }),
   connectTimeoutSeconds: option({
     env: "FITZ_CONNECT_TIMEOUT_SECONDS",

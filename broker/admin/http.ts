@@ -9,7 +9,6 @@ import type { Status } from "../engine/status.ts"
 import { PROBES, registerProbes } from "./probes.ts"
 
 const REQUEST_ID = /^[\x21-\x7e]{1,128}$/
-const HEADER_TIMEOUT_MS = 10_000
 /** Longer than the minute after which proxies commonly let go of an idle connection. */
 const KEEP_ALIVE_MS = 72_000
 const CHECK_EVERY_MS = 1_000
@@ -60,6 +59,8 @@ export interface HttpOptions {
   readonly messageBytesMax: number
   /** How long a closing WebSocket waits for the other side, in milliseconds. */
   readonly closeTimeout: number
+  /** A request whose headers have not come by then is refused. */
+  readonly headerTimeoutMs: number
   /** Plaintext is for probes only. */
   readonly tlsOnly: boolean
   /** An exception in a handler: reported, never shown. */
@@ -73,13 +74,14 @@ export interface HttpDoor {
 }
 
 export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
-  const { status, judgeUpgrade, takeSocket, messageBytesMax, closeTimeout, tlsOnly, onError } = options
+  const { status, judgeUpgrade, takeSocket, messageBytesMax, closeTimeout } = options
+  const { headerTimeoutMs, tlsOnly, onError } = options
   let server: Server | null = null
   const app = fastify({
     serverFactory: handler => {
       server = createServer(
         {
-          headersTimeout: HEADER_TIMEOUT_MS,
+          headersTimeout: headerTimeoutMs,
           keepAliveTimeout: KEEP_ALIVE_MS,
           connectionsCheckingInterval: CHECK_EVERY_MS,
           noDelay: true,
@@ -139,6 +141,11 @@ export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
     })
   }
 
+  const needsUpgrade = (request: FastifyRequest, reply: FastifyReply): FastifyReply => {
+    reply.header("upgrade", "websocket")
+    return refuse(request, reply, 426, "upgrade_required", "connect with a WebSocket")
+  }
+  app.route({ method: ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"], url: "/ws", handler: needsUpgrade })
   app.route({
     method: "GET",
     url: "/ws",
@@ -147,10 +154,7 @@ export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
       const refusal = judgeUpgrade(request)
       if (refusal !== null) return refuse(request, reply, refusal.status, refusal.code, refusal.message)
     },
-    handler: (request, reply) => {
-      reply.header("upgrade", "websocket")
-      return refuse(request, reply, 426, "upgrade_required", "connect with a WebSocket")
-    },
+    handler: needsUpgrade,
     wsHandler: takeSocket,
   })
 

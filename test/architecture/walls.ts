@@ -75,13 +75,19 @@ export const WALLS: readonly Wall[] = [
   {
     // Decided in docs/decisions/0013-backup-reads-the-store.md.
     files: ["cli/backup.ts"],
-    may: ["cli/**", "broker/storage/database.ts"],
-    instead: "fitz backup may use the one file that opens a database, and nothing else of the broker",
+    may: ["cli/**", "broker/storage/backup.ts"],
+    instead:
+      "fitz backup may use the one file that makes and restores copies of a store, and nothing else of the broker",
   },
   {
     files: ["cli/**"],
     may: ["cli/**", "client/**", "protocol/**"],
     instead: "the command line speaks to a broker over its port; only fitz serve is the broker",
+  },
+  {
+    files: ["examples/**"],
+    may: ["examples/**", "client/**", "protocol/**"],
+    instead: "an example shows what a user's program can do, and that has no part of the broker in it",
   },
   {
     files: ["web/**"],
@@ -123,13 +129,13 @@ export const WALLS: readonly Wall[] = [
       "this file judges the product from outside and shares no code with it; tools that need the product stand beside it in test/kit",
   },
   {
-    files: ["test/model/**/*.test.ts"],
+    files: ["test/model/*.test.ts", "test/model/simulation.ts"],
     may: ["test/**", "broker/**", "protocol/**"],
-    instead: "a model test holds the model against the broker",
+    instead: "a simulation holds the model against the broker",
   },
   {
     files: ["test/model/**"],
-    may: ["test/model/**", "test/kit/{bytes,random}.ts"],
+    may: ["test/model/!(simulation).ts", "test/kit/{bytes,random}.ts"],
     instead:
       "the model is reasoned from docs/PROTOCOL.md: with the broker's code it would agree with every bug",
   },

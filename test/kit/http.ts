@@ -1,4 +1,5 @@
-// HTTP as a probe or a WebSocket client does it: one request on a connection of its own, nothing hidden.
+// HTTP as a probe or a WebSocket client does it: one request on a connection of its own, nothing hidden. It must
+// never follow, retry or keep alive: what one answer was is what a test asks.
 
 import { request } from "node:http"
 import { connect } from "node:net"

@@ -1,4 +1,5 @@
-// All columns of vectors. Whoever adds a domain adds it here; nothing else stands here.
+// All columns of vectors. Whoever adds a domain adds it here; nothing else stands here, so that the list is
+// read at one glance.
 
 import type { Column } from "../kit/vectors.ts"
 import { kv } from "./kv.ts"
