@@ -139,6 +139,7 @@ export class Lane {
   private readonly journal = new Journal()
   private readonly outbox: Outbox
   private readonly context: Context & { now: Millis; draining: boolean; writable: boolean }
+  private readonly gone = new Set<SessionId>()
   private events: Event[] = []
   private delivering = false
   private walks: Walk[] = []
@@ -175,6 +176,7 @@ export class Lane {
       now: 0,
       journal: this.journal,
       draining: false,
+      gone: this.gone,
       writable: true,
       emit: event => this.events.push(event),
       wrote: durability => {
@@ -222,6 +224,7 @@ export class Lane {
   begin(now: Millis): void {
     this.now = Math.max(now, this.now)
     this.context.now = this.now
+    this.gone.clear()
     this.request = 0
     this.repeat = null
     this.wrote = false
@@ -234,6 +237,7 @@ export class Lane {
     const session = this.sessions.get(id)
     if (session === undefined) return
     this.sessions.delete(id)
+    this.gone.add(id)
     this.repeat = null
     this.outbox.forget(id)
     this.journal.undo(() => this.sessions.set(id, session))
@@ -340,6 +344,7 @@ export class Lane {
     for (;;) {
       try {
         this.begin(now)
+        for (const id of left) this.gone.add(id)
         for (const id of left) this.leave(id)
         this.expire()
         inbound()
@@ -415,7 +420,10 @@ export class Lane {
     if (request instanceof Fault) return request
     const { row, domain } = message
     const number = this.request++
-    if (this.refused.has(number)) return DOMAIN_FAULTS[domain].backend
+    if (this.refused.has(number)) {
+      this.options.domains[domain]!.abandon?.(request as never, session, this.context)
+      return DOMAIN_FAULTS[domain].backend
+    }
     const mark = this.journal.mark()
     const heard = this.events.length
     try {
@@ -554,7 +562,7 @@ export class Lane {
 
   private send(event: Exclude<Event, { kind: "notify" }>): void {
     const session = this.sessions.get(event.session)
-    if (session === undefined) return
+    if (session === undefined || this.gone.has(event.session)) return
     switch (event.kind) {
       case "answer": {
         const message = this.messages[event.type]!
