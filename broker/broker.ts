@@ -73,6 +73,7 @@ export class Broker {
   private tls: Watched<TlsFiles> | null = null
   /** Nothing that the durable lane says matters any more. */
   private deaf = false
+  private cancelDue: () => void = () => undefined
   private whenReady: () => void = () => undefined
   private whenClosed: () => void = () => undefined
   private onProblem: (problem: Error) => void = () => undefined
@@ -108,7 +109,6 @@ export class Broker {
     // With one processor, polling would only keep the other thread from working.
     const pollMs = availableParallelism() > 1 ? config.busyPollMicros / 1_000 : 0
     const poll = new LoopPoll(this.bells, pollMs, () => this.lookIntoPort(), world.soon)
-    let cancelDue: () => void = () => undefined
     this.engine = new Engine({
       live: this.live,
       link: { post: batch => this.ask(batch) },
@@ -117,8 +117,8 @@ export class Broker {
       elapsedMs: world.elapsedMs,
       soon: world.soon,
       at: (due, work) => {
-        cancelDue()
-        cancelDue = world.later(due - world.now(), work)
+        this.cancelDue()
+        if (!this.deaf) this.cancelDue = world.later(due - world.now(), work)
       },
       later: world.later,
       batchesTaken: () => this.durableTally.count("batchesTaken"),
@@ -476,6 +476,8 @@ export class Broker {
     await this.doors?.close()
     await this.http?.app.close()
     this.deaf = true
+    // A lease or a call that ends much later must not keep the process alive until then.
+    this.cancelDue()
     this.bells.ringFromLane()
     this.port.close()
     await Promise.all(this.threads.map(thread => thread.terminate()))

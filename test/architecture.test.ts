@@ -230,6 +230,7 @@ describe("the checks can fail", () => {
     const problems = exceptionProblems([], [])
     expect(problems.join()).toContain("broker/bells.ts does not use performance")
     expect(problems.join()).toContain("docs/decisions/0007-busy-poll.md is missing")
+    expect(problems.join()).toContain("docs/decisions/0013-backup-reads-the-store.md is missing")
   })
 
   test("a file that opens with too little or too much, or exports a default", () => {

@@ -197,8 +197,10 @@ export class KvDomain implements Domain<KvRequest, Reply> {
     if (this.owners.count(session.id) >= this.limits.openTransactionsMax) {
       return KV_FAULTS.busy.because("this client has too many open transactions")
     }
+    const id = context.nextId()
     const transaction: Transaction = {
-      id: context.nextId(),
+      id,
+      order: id,
       session: session.id,
       resource,
       writes,
@@ -365,6 +367,14 @@ export class KvDomain implements Domain<KvRequest, Reply> {
     return resource.lastCommit <= snapshot
       ? []
       : this.store.pastScan(resource.id, snapshot, bounds, reverse, max)
+  }
+
+  /** A commit frees what its transaction held, whatever comes of it. */
+  abandon(request: KvRequest, session: Session, context: Context): void {
+    if (request.op !== "commit") return
+    const transaction = this.transactions.get(request.tx)
+    if (transaction?.session === session.id && transaction.resource.route.text === request.route.text)
+      this.end(transaction, context)
   }
 
   expire(context: Context): void {

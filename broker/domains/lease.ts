@@ -44,6 +44,8 @@ const LAPSED_KEPT_MS = 60_000
 const TTL_SECONDS_MAX = 4_000_000_000
 
 interface Lease extends Due {
+  /** The holder's token, while it is held. */
+  order: number
   readonly route: Route
   readonly family: number
   owner: Owner
@@ -137,7 +139,7 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
     }
     const token = this.fences.next()
     const dueMs = context.now + waitSeconds * 1_000
-    this.wait({ lease, owner, token, ttlMs, dueMs, heapAt: -1 }, context)
+    this.wait({ lease, owner, token, ttlMs, dueMs, heapAt: -1, order: token }, context)
     return { kind: GRANT_KINDS.queued, token }
   }
 
@@ -215,6 +217,7 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
       family,
       owner,
       token,
+      order: token,
       lapsed: false,
       waiters: [],
       dueMs: context.now + ttlMs,
@@ -248,17 +251,17 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
   }
 
   private hand(lease: Lease, to: Waiter, context: Context): void {
-    const before = { owner: lease.owner, token: lease.token }
+    const { owner, token, dueMs, order } = lease
+    this.change(lease, { owner: to.owner, token: to.token, dueMs: context.now + to.ttlMs, order: to.token })
+    context.journal.undo(() => this.change(lease, { owner, token, dueMs, order }))
+  }
+
+  private change(lease: Lease, change: Pick<Lease, "owner" | "token" | "dueMs" | "order">): void {
     this.disown(lease)
-    lease.owner = to.owner
-    lease.token = to.token
+    this.leasesDue.remove(lease)
+    Object.assign(lease, change)
+    this.leasesDue.add(lease)
     this.own(lease)
-    context.journal.undo(() => {
-      this.disown(lease)
-      Object.assign(lease, before)
-      this.own(lease)
-    })
-    this.postpone(lease, context.now + to.ttlMs, context)
   }
 
   private postpone(lease: Lease, dueMs: Millis, context: Context): void {

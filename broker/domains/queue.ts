@@ -133,9 +133,14 @@ interface Reservation extends Due {
   readonly session: SessionId
 }
 
+/** What is known of a message that was completed lately. */
+interface Completed {
+  readonly id: number
+  readonly queue: Queue
+}
+
 /** A parked RESERVE. It stands in the line of its queue or of its pattern. */
 interface Wait extends Due {
-  readonly order: number
   readonly session: SessionId
   readonly family: number
   readonly request: QueueReserve
@@ -183,10 +188,14 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
   private readonly attempts = new Map<Queue, Map<number, number>>()
   private readonly touched = new Set<Queue>()
   private readonly holding = new Set<Queue>()
-  private completed = new Map<number, number>()
-  private completedBefore = new Map<number, number>()
+  /** By token. */
+  private completed = new Map<number, Completed>()
+  private completedBefore = new Map<number, Completed>()
   private completedSinceMs: Millis = 0
-  private waitOrder = 0
+  /** Counted, to know which is older. */
+  private opened = 0
+  private reserved = 0
+  private parked = 0
   private heldBytes = 0
   private sweptMs: Millis = 0
   private readonly limits: QueueLimits
@@ -234,6 +243,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
       oldest: { dueMs: 0, heapAt: -1 },
       dueMs: nowMs,
       heapAt: -1,
+      order: this.opened++,
     }
     this.insert(queue)
     this.totals.ready += counts.ready
@@ -442,6 +452,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
         session,
         dueMs,
         heapAt: -1,
+        order: this.reserved++,
       }
       this.own(reservation)
       context.journal.undo(() => this.disown(reservation))
@@ -493,7 +504,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
     if (tooMany) return QUEUE_FAULTS.full.because("too many reserves are parked")
     const seconds = Math.min(request.waitSeconds, WAIT_SECONDS_MAX)
     const wait: Wait = {
-      order: this.waitOrder++,
+      order: this.parked++,
       session: session.id,
       family: session.family,
       request,
@@ -515,7 +526,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
   private serve(queue: Queue, context: Context): void {
     const passed = new Set<Wait>()
     while (queue.ready > 0) {
-      const wait = this.firstWait(queue, passed)
+      const wait = this.firstWait(queue, passed, context)
       if (wait === null) return
       const items = this.draw(queue, wait.request, wait.session, NO_ROOM_USED, context)
       // The next message is too long for the reply to a pattern, or this client may hold no more.
@@ -524,12 +535,12 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
     }
   }
 
-  private firstWait(queue: Queue, passed: ReadonlySet<Wait>): Wait | null {
+  private firstWait(queue: Queue, passed: ReadonlySet<Wait>, { gone }: Context): Wait | null {
     let first: Wait | null = null
     const consider = (line: Deque<Wait>): void => {
       if (line.size === 0) return
       for (const wait of line) {
-        if (passed.has(wait)) continue
+        if (passed.has(wait) || gone.has(wait.session)) continue
         if (first === null || wait.order < first.order) first = wait
         return
       }
@@ -601,7 +612,11 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
     const reservation = this.reservation(request, session, context)
     if (!("token" in reservation)) {
       const done = this.completed.get(request.token) ?? this.completedBefore.get(request.token)
-      return done === request.id ? null : reservation
+      const same =
+        done?.id === request.id &&
+        done.queue.family === session.family &&
+        done.queue.route.text === request.route.text
+      return same ? null : reservation
     }
     if (!context.writable) return QUEUE_FAULTS.backend
     const { queue, message } = reservation
@@ -636,7 +651,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
     this.store.dropAttempts(queue.backlog.queue, id)
   }
 
-  private remember({ token, id }: Reservation, context: Context): void {
+  private remember({ token, id, queue }: Reservation, context: Context): void {
     if (
       this.completed.size >= COMPLETED_KEPT_MAX / 2 ||
       context.now - this.completedSinceMs > COMPLETED_KEPT_MS
@@ -646,7 +661,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
       this.completedSinceMs = context.now
     }
     const { completed } = this
-    completed.set(token, id)
+    completed.set(token, { id, queue })
     context.journal.undo(() => completed.delete(token))
   }
 
@@ -716,7 +731,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
 
   leave(session: SessionId, context: Context): void {
     for (const wait of this.waiting.of(session)) this.unpark(wait, context)
-    const held = this.owners.of(session).sort((a, b) => a.id - b.id)
+    const held = this.owners.of(session).sort((a, b) => a.id - b.id || a.order - b.order)
     for (const reservation of held) {
       this.disown(reservation)
       context.journal.undo(() => this.own(reservation))

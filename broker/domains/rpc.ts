@@ -178,11 +178,13 @@ export class RpcDomain implements Domain<RpcRequest, null> {
   }
 
   expire(context: Context): void {
+    const freed = new Set<Worker>()
     for (const call of this.due.dueAt(context.now)) {
-      const { worker } = call
+      if (call.worker !== null) freed.add(call.worker)
       this.end(call, RPC_FAULTS.timeout, context)
-      if (worker !== null) this.feed(worker, context)
     }
+    // Only now: a worker must not be given a call that is over as well.
+    for (const worker of freed) this.feed(worker, context)
   }
 
   leave(session: SessionId, context: Context): void {

@@ -70,6 +70,7 @@ export class ScheduleDomain implements Domain<ScheduleRequest, Reply> {
   private readonly store: ScheduleStore
   /** Occurrences so far in this process, and those that nobody listened to. */
   private readonly counted = { fires: 0, unheard: 0 }
+  private defined = 0
 
   constructor(limits: ScheduleLimits, store: ScheduleStore) {
     this.limits = limits
@@ -83,7 +84,7 @@ export class ScheduleDomain implements Domain<ScheduleRequest, Reply> {
       const times = this.timesOf(stored.cron)
       if (times === null)
         throw new Error(`the stored definition ${stored.route.text} has no valid cron expression`)
-      this.insert({ ...stored, times, lastFollower: 0, dueMs: times.next(now)!, heapAt: -1 })
+      this.insert(this.definition(stored, times, now))
     }
   }
 
@@ -119,11 +120,16 @@ export class ScheduleDomain implements Domain<ScheduleRequest, Reply> {
     const stored = { family: session.family, route, cron, single }
     this.store.put(stored, copyOf(request.payload))
     if (known !== undefined) this.forget(known, context)
-    const definition = { ...stored, times, lastFollower: 0, dueMs: times.next(context.now)!, heapAt: -1 }
+    const definition = this.definition(stored, times, context.now)
     this.insert(definition)
     context.journal.undo(() => this.erase(definition))
     context.wrote("sync")
     return null
+  }
+
+  private definition(stored: StoredSchedule, times: CronTimes, now: Millis): Definition {
+    const dueMs = times.next(now)!
+    return { ...stored, times, lastFollower: 0, dueMs, heapAt: -1, order: this.defined++ }
   }
 
   private list(request: ScheduleList, session: Session): SchedulePage {

@@ -144,6 +144,7 @@ export class Lane {
   private readonly journal = new Journal()
   private readonly outbox: Outbox
   private readonly context: Context & { now: Millis; draining: boolean; writable: boolean }
+  private readonly gone = new Set<SessionId>()
   private events: Event[] = []
   private delivering = false
   private walks: Walk[] = []
@@ -184,6 +185,7 @@ export class Lane {
       now: 0,
       journal: this.journal,
       draining: false,
+      gone: this.gone,
       writable: true,
       emit: event => this.events.push(event),
       wrote: durability => {
@@ -228,6 +230,7 @@ export class Lane {
     this.now = Math.max(now, this.now)
     this.arrivedMs = arrivedMs
     this.context.now = this.now
+    this.gone.clear()
     this.request = 0
     this.repeat = null
     this.wrote = false
@@ -240,6 +243,7 @@ export class Lane {
     const session = this.sessions.get(id)
     if (session === undefined) return
     this.sessions.delete(id)
+    this.gone.add(id)
     this.repeat = null
     this.outbox.forget(id)
     this.journal.undo(() => this.sessions.set(id, session))
@@ -354,6 +358,7 @@ export class Lane {
     for (;;) {
       try {
         this.begin(now, arrivedMs)
+        for (const id of left) this.gone.add(id)
         for (const id of left) this.leave(id)
         this.expire()
         inbound()
@@ -445,7 +450,10 @@ export class Lane {
     if (request instanceof Fault) return request
     const { row, domain } = message
     const number = this.request++
-    if (this.refused.has(number)) return DOMAIN_FAULTS[domain].backend
+    if (this.refused.has(number)) {
+      this.options.domains[domain]!.abandon?.(request as never, session, this.context)
+      return DOMAIN_FAULTS[domain].backend
+    }
     const mark = this.journal.mark()
     const heard = this.events.length
     try {
@@ -589,7 +597,7 @@ export class Lane {
 
   private send(event: Exclude<Event, { kind: "notify" }>): void {
     const session = this.sessions.get(event.session)
-    if (session === undefined) return
+    if (session === undefined || this.gone.has(event.session)) return
     switch (event.kind) {
       case "answer": {
         const message = this.messages[event.type]!

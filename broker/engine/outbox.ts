@@ -38,9 +38,23 @@ class Box {
 interface Run {
   type: number
   followers: readonly Registration[]
+  /** Some client follows twice: then a run is one frame long, so that nothing overtakes. */
+  overlapping: boolean
   readonly writer: Writer
   /** Where the followers' ids go. */
   readonly idsAt: number[]
+}
+
+/** Which of the lists of followers, made once and kept, name a client twice. */
+const overlaps = new WeakMap<readonly Registration[], boolean>()
+
+function overlapping(followers: readonly Registration[]): boolean {
+  let known = overlaps.get(followers)
+  if (known === undefined) {
+    known = new Set(followers.map(({ session }) => session)).size < followers.length
+    overlaps.set(followers, known)
+  }
+  return known
 }
 
 const RUN_BYTES_MAX = 256 * 1024
@@ -71,7 +85,13 @@ export type NoticeRoom = (session: SessionId) => number
 export class Outbox {
   private readonly boxes = new Map<SessionId, Box>()
   private spares: Writer[] = []
-  private readonly run: Run = { type: 0, followers: [], writer: new Writer(1024), idsAt: [] }
+  private readonly run: Run = {
+    type: 0,
+    followers: [],
+    overlapping: false,
+    writer: new Writer(1024),
+    idsAt: [],
+  }
   private readonly noticeRoom: NoticeRoom
   /** What happened in this turn. */
   private counts: OutboxCounts = { ...NONE }
@@ -128,10 +148,12 @@ export class Outbox {
     if (run.followers !== followers || run.type !== type || run.writer.at > RUN_BYTES_MAX) {
       this.endRun()
       run.followers = followers
+      run.overlapping = overlapping(followers)
       run.type = type
     }
     if (followers.length > 1) {
       run.idsAt.push(writeNotification(run.writer, type, 0, length, bytes, view, start, end))
+      if (run.overlapping) this.endRun()
       return
     }
     const follower = followers[0]!

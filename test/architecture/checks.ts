@@ -86,7 +86,12 @@ export function banProblems(source: Source): string[] {
 
 /** Exceptions that nothing needs any more, or whose page is missing. */
 export function exceptionProblems(sources: readonly Source[], pages: readonly string[]): string[] {
-  return BANS.flatMap(({ except = [] }) => except).flatMap(({ file, name, page }) => {
+  const walls = WALLS.flatMap(({ files, page }) =>
+    page === undefined || pages.includes(page)
+      ? []
+      : [`docs/decisions/${page} is missing, which decides what ${files.join()} may import`],
+  )
+  const names = BANS.flatMap(({ except = [] }) => except).flatMap(({ file, name, page }) => {
     const source = sources.find(({ path }) => path === file)
     const used =
       source?.uses.some(use => use.name === name) === true ||
@@ -98,6 +103,7 @@ export function exceptionProblems(sources: readonly Source[], pages: readonly st
         : [`docs/decisions/${page} is missing, which excepts ${name} in ${file}`]),
     ]
   })
+  return [...walls, ...names]
 }
 
 const OPENING_LINES_MIN = 2

@@ -13,6 +13,8 @@ export interface Wall {
   readonly node?: readonly string[]
   /** What to do instead. */
   readonly instead: string
+  /** Where this wall is an exception: the page in docs/decisions that says so. */
+  readonly page?: string
 }
 
 export const WALLS: readonly Wall[] = [
@@ -73,7 +75,6 @@ export const WALLS: readonly Wall[] = [
     instead: "fitz serve starts the broker through its roof",
   },
   {
-    // Decided in docs/decisions/0013-backup-reads-the-store.md.
     files: ["cli/backup.ts"],
     may: ["cli/**", "broker/storage/backup.ts"],
     instead:
@@ -83,6 +84,7 @@ export const WALLS: readonly Wall[] = [
     files: ["cli/**"],
     may: ["cli/**", "client/**", "protocol/**"],
     instead: "the command line speaks to a broker over its port; only fitz serve is the broker",
+    page: "0013-backup-reads-the-store.md",
   },
   {
     files: ["examples/**"],

@@ -18,7 +18,7 @@ import { takeFences } from "../../broker/storage/meta.ts"
 import { Connection } from "../../broker/transport/connection.ts"
 import { OutboundAccount } from "../../broker/transport/outbound.ts"
 import { Caller } from "./caller.ts"
-import { Faults } from "./faults.ts"
+import { Faults, Poisoned } from "./faults.ts"
 import { Pipe } from "./pipe.ts"
 import { TestWorld } from "./world.ts"
 
@@ -64,6 +64,9 @@ export class TestBroker {
   readonly durableTally = new Tally()
   readonly engine: Engine
   readonly outbound: OutboundAccount
+  readonly folder: string | null
+  /** Giving out a fencing token throws: a bug, as far as the broker can tell. */
+  fencesFail = false
   /** May the store be written to, as the broker sees it? */
   writable = true
   /** What the engine has handed to the durable lane. */
@@ -76,6 +79,7 @@ export class TestBroker {
   constructor({ folder = null, seed = 1, nowMs, config = {}, manual = false }: TestBrokerOptions = {}) {
     this.config = { ...loadConfig({ environment: {}, flags: {}, file: null }), ...config }
     const world = new TestWorld(seed, nowMs)
+    this.folder = folder
     this.world = world
     const limits = liveLimits(this.config)
     this.outbound = new OutboundAccount({
@@ -90,7 +94,7 @@ export class TestBroker {
       domains: {
         notice: new NoticeDomain(limits.notice),
         rpc: new RpcDomain(limits.rpc),
-        lease: new LeaseDomain(limits.lease, fences),
+        lease: new LeaseDomain(limits.lease, { next: () => this.nextFence(fences) }),
       },
       store: null,
       firstId: 1,
@@ -132,6 +136,11 @@ export class TestBroker {
     // Loading yields now and then, so that a thread can show that it lives.
     for (const _share of load());
     if (!manual) world.onPutOff = () => this.stir()
+  }
+
+  private nextFence(fences: FenceBlocks): number {
+    if (this.fencesFail) throw new Poisoned()
+    return fences.next()
   }
 
   get now(): number {
