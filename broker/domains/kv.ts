@@ -175,7 +175,7 @@ export class KvDomain implements Domain<KvRequest, Reply> {
       case "commit":
         return this.commit(transaction, context)
       case "rollback":
-        this.abandon(transaction, context)
+        this.rollBack(transaction, context)
         return null
     }
     if (!transaction.writes) return KV_FAULTS.readOnly
@@ -378,11 +378,11 @@ export class KvDomain implements Domain<KvRequest, Reply> {
   }
 
   expire(context: Context): void {
-    for (const transaction of this.idle.dueAt(context.now)) this.abandon(transaction, context)
+    for (const transaction of this.idle.dueAt(context.now)) this.rollBack(transaction, context)
   }
 
   leave(session: SessionId, context: Context): void {
-    for (const transaction of this.owners.of(session)) this.abandon(transaction, context)
+    for (const transaction of this.owners.of(session)) this.rollBack(transaction, context)
     this.registrations.leave(session, context)
   }
 
@@ -420,7 +420,7 @@ export class KvDomain implements Domain<KvRequest, Reply> {
   }
 
   /** The transaction ends without a commit. */
-  private abandon(transaction: Transaction, context: Context): void {
+  private rollBack(transaction: Transaction, context: Context): void {
     context.journal.assign(this.counted, { rollbacks: this.counted.rollbacks + 1 })
     this.end(transaction, context)
   }

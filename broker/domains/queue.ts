@@ -240,7 +240,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
       heldBytes: 0,
       reserved: new Map(),
       waits: new Deque(),
-      oldest: { dueMs: 0, heapAt: -1 },
+      oldest: { dueMs: 0, order: stored.id, heapAt: -1 },
       dueMs: nowMs,
       heapAt: -1,
       order: this.opened++,
