@@ -38,6 +38,8 @@ export interface BrokerOptions {
   readonly developmentSecret: string | null
   /** The broker cannot go on. The process ends, and starts anew from the file. */
   readonly onFatal: (reason: string) => void
+  /** Gives up a start that is under way: it then rejects with the signal's reason. */
+  readonly stop?: AbortSignal
 }
 
 const ANYBODY: Identity = { family: 1, permissions: null }
@@ -190,6 +192,7 @@ export class Broker {
     })
     // Whoever fails first decides; the other must not become an unhandled rejection.
     ready.catch(() => undefined)
+    this.options.stop?.addEventListener("abort", () => this.giveUpStarting())
     this.verifier = new IdentityVerifier(config, world, this.options.developmentSecret, () => this.recheck())
     this.http = await openHttp({
       status: this.status,
@@ -216,6 +219,7 @@ export class Broker {
         }),
     })
     await this.listen(this.http)
+    this.options.stop?.throwIfAborted()
     bound(this)
     await ready
   }
@@ -467,6 +471,13 @@ export class Broker {
     this.ask("close")
     await closed
     await this.abandon()
+  }
+
+  /** Asked to stop before it was ready: the store is as it was, nothing has been acknowledged. */
+  private giveUpStarting(): void {
+    if (this.status.domainsReady) return
+    this.status.draining = true
+    this.onProblem(this.options.stop?.reason as Error)
   }
 
   /** Lets go of everything without asking the store. */

@@ -528,7 +528,12 @@ export async function readConfigFile(name: string): Promise<ConfigSources["file"
     const line = content.slice(0, first.pos[0]).split("\n").length
     throw new ConfigError([`${name} is not YAML or JSON: line ${line} (${first.code})`])
   }
-  const values: unknown = document.toJS()
+  let values: unknown
+  try {
+    values = document.toJS()
+  } catch {
+    throw new ConfigError([`${name} uses an alias that stands for nothing, or too many`])
+  }
   if (values === null || typeof values !== "object" || Array.isArray(values)) {
     throw new ConfigError([`${name} does not hold an object`])
   }

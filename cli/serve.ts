@@ -8,7 +8,6 @@ import { type Command, Option } from "commander"
 import { Broker } from "../broker/broker.ts"
 import {
   type Config,
-  ConfigError,
   fileKeyOf,
   flagOf,
   hasTrustSource,
@@ -72,9 +71,13 @@ export function addServe(program: Command): void {
 async function run(given: Readonly<Record<string, string | undefined>>): Promise<void> {
   const config = await configure(given)
   const world = realWorld(await openLog({ level: config.logLevel, format: config.logFormat }))
+  // From here on: as the first process of a container nothing else would end this one.
+  const signal = new AbortController()
+  const signalled = untilSignal().then(() => signal.abort(new StoppedEarly()))
   const developmentSecret =
     config.authRequired && !hasTrustSource(config) ? developmentSecretOf(config) : null
   const broker = await Broker.start({
+    stop: signal.signal,
     config,
     world,
     version: version(),
@@ -84,10 +87,15 @@ async function run(given: Readonly<Record<string, string | undefined>>): Promise
       process.exit(1)
     },
   }).catch((error: unknown) => {
+    if (error instanceof StoppedEarly) return null
     throw new Error(`cannot start: ${error instanceof Error ? error.message : String(error)}`)
   })
+  if (broker === null) {
+    world.log("info", "stopped before it was ready")
+    return
+  }
   if (developmentSecret !== null) await welcome(config, broker.address, developmentSecret)
-  await untilSignal()
+  await signalled
   process.on("SIGTERM", () => process.exit(1))
   process.on("SIGINT", () => process.exit(1))
   await broker.drain()
@@ -98,16 +106,15 @@ async function configure(given: Readonly<Record<string, string | undefined>>): P
   const flags = Object.fromEntries(
     (Object.keys(OPTIONS) as OptionName[]).map(name => [fileKeyOf(name), given[name]]),
   )
-  try {
-    const file = fileName === undefined ? null : await readConfigFile(fileName)
-    return loadConfig({ environment: process.env, flags, file })
-  } catch (error) {
-    if (error instanceof ConfigError) throw error
-    throw new Error(`${fileName}: ${error instanceof Error ? error.message : String(error)}`)
-  }
+  const file = fileName === undefined || fileName === "" ? null : await readConfigFile(fileName)
+  return loadConfig({ environment: process.env, flags, file })
 }
 
+/** Not a failure: somebody asked. */
+class StoppedEarly extends Error {}
+
 function untilSignal(): Promise<void> {
+  process.removeAllListeners("SIGTERM")
   return new Promise(resolve => {
     process.once("SIGTERM", () => resolve())
     process.once("SIGINT", () => resolve())
@@ -118,7 +125,11 @@ function untilSignal(): Promise<void> {
 function developmentSecretOf(config: Config): string {
   if (config.storageMode === "memory") return randomBytes(32).toString("base64url")
   const file = join(config.storagePath, DEVELOPMENT_SECRET_FILE)
-  if (existsSync(file)) return readFileSync(file, "utf8").trim()
+  if (existsSync(file)) {
+    const kept = readFileSync(file, "utf8").trim()
+    if (kept === "") throw new Error(`${file} is empty: remove it, and a new secret is made`)
+    return kept
+  }
   const secret = randomBytes(32).toString("base64url")
   mkdirSync(config.storagePath, { recursive: true })
   writeFileSync(file, `${secret}\n`, { mode: 0o600 })

@@ -44,21 +44,25 @@ const UNITS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_4
 /** Seconds of `90`, `90s`, `15m`, `8h` or `30d`. */
 export function parseDuration(text: string): number {
   const match = /^(\d+)([smhd]?)$/.exec(text)
-  if (match === null) throw new InvalidArgumentError("a number with s, m, h or d")
-  return Number(match[1]) * UNITS[match[2] || "s"]!
+  const seconds = match === null ? 0 : Number(match[1]) * UNITS[match[2] || "s"]!
+  if (seconds < 1 || !Number.isSafeInteger(seconds))
+    throw new InvalidArgumentError("a number with s, m, h or d")
+  return seconds
 }
 
 /** The secret that a broker started in this environment would use. */
 function secretFor(dataFolder: string): string {
   const { FITZ_JWT_HMAC_SECRET: secret, FITZ_JWT_HMAC_SECRET_FILE: secretFile } = process.env
   if (secret !== undefined && secret !== "") return secret
-  const file = secretFile ?? join(dataFolder, DEVELOPMENT_SECRET_FILE)
+  const file = secretFile || join(dataFolder, DEVELOPMENT_SECRET_FILE)
   if (!existsSync(file)) {
     throw new Error(
       `there is no secret: set FITZ_JWT_HMAC_SECRET or FITZ_JWT_HMAC_SECRET_FILE, or start a development broker first (looked for ${file})`,
     )
   }
-  return readFileSync(file, "utf8").replace(/\r?\n$/, "")
+  const kept = readFileSync(file, "utf8").replace(/\r?\n$/, "")
+  if (kept === "") throw new Error(`${file} is empty`)
+  return kept
 }
 
 interface TokenFlags {

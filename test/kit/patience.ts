@@ -2,6 +2,7 @@
 // deadline only turns a hanging test into a failing one; nothing is ever assumed to be true "by then".
 
 import { setTimeout as pause } from "node:timers/promises"
+import { Refused } from "./caller.ts"
 
 const PATIENCE_MS = 30_000
 const AGAIN_MS = 10
@@ -19,4 +20,19 @@ export async function until<T>(
     if (Date.now() > deadline) throw new Error(`${what}: still ${JSON.stringify(answer)}`)
     await pause(AGAIN_MS)
   }
+}
+
+/** The answer, or null where the broker refuses. */
+export async function unlessRefused<T>(request: Promise<T>): Promise<T | null> {
+  try {
+    return await request
+  } catch (error) {
+    if (error instanceof Refused) return null
+    throw error
+  }
+}
+
+/** What becomes of a request whose connection ends before its answer. Nothing else may go wrong with it. */
+export function lost(error: unknown): void {
+  if (!String(error).includes("the connection is closed")) throw error
 }

@@ -93,3 +93,33 @@ export async function startProcess(
     },
   }
 }
+
+export interface Ran {
+  readonly code: number | string
+  readonly out: string
+  readonly err: string
+}
+
+/** Runs the `fitz` command to its end. The environment holds nothing of ours but what is given. */
+export function runFitz(
+  args: readonly string[],
+  environment: Readonly<Record<string, string>> = {},
+  { node = process.execPath, cwd }: { readonly node?: string; readonly cwd?: string } = {},
+): Promise<Ran> {
+  const child = spawn(node, [PROGRAM, ...args], {
+    env: { PATH: process.env["PATH"], ...environment },
+    stdio: ["ignore", "pipe", "pipe"],
+    cwd,
+  })
+  let [out, err] = ["", ""]
+  child.stdout.on("data", (piece: Buffer) => {
+    out += piece.toString()
+  })
+  child.stderr.on("data", (piece: Buffer) => {
+    err += piece.toString()
+  })
+  return new Promise((resolve, reject) => {
+    child.once("error", reject)
+    child.once("close", (code, signal) => resolve({ code: code ?? signal ?? "gone", out, err }))
+  })
+}

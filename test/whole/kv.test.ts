@@ -4,6 +4,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { block, bytes, u8, u64 } from "../kit/bytes.ts"
 import { Refused } from "../kit/caller.ts"
+import { unlessRefused, until } from "../kit/patience.ts"
 import { fresh, Places, WAYS } from "../kit/ways.ts"
 
 let places: Places
@@ -42,7 +43,11 @@ describe.concurrent.each(WAYS)("kv over $transport, auth $auth", way => {
     const third = await a.kv.begin(route, "write")
     await a.close()
     // The lock goes with the connection, and so does what was not committed.
-    await expect.poll(() => b.kv.begin(route, "write").then(String, () => null)).not.toBeNull()
+    await until(
+      "the lock",
+      () => unlessRefused(b.kv.begin(route, "write")),
+      tx => tx !== null,
+    )
     await expect(b.kv.put(third, route, "k", "v")).rejects.toThrow(Refused)
   })
 

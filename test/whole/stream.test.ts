@@ -4,7 +4,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { block, bytes, flag, u8, u32, u64 } from "../kit/bytes.ts"
 import { type Page, Refused } from "../kit/caller.ts"
-import { until } from "../kit/patience.ts"
+import { unlessRefused, until } from "../kit/patience.ts"
 import { fresh, Place, Places, type Program, WAYS } from "../kit/ways.ts"
 
 let places: Places
@@ -105,11 +105,11 @@ describe.concurrent.each(WAYS)("stream over $transport, auth $auth", way => {
     await b.close()
     const third = await until(
       "a session",
-      () => a.stream.begin(route).catch((error: unknown) => (error instanceof Refused ? null : error)),
+      () => unlessRefused(a.stream.begin(route)),
       session => session !== null,
     )
-    await a.stream.append(third as number, 0, "kept")
-    await a.stream.commit(third as number)
+    await a.stream.append(third!, 0, "kept")
+    await a.stream.commit(third!)
     expect(shown(await a.stream.read(route, 0, 10))).toEqual(["kept"])
   })
 
