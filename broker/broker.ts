@@ -228,7 +228,7 @@ export class Broker {
     const { config, world } = this.options
     const { tlsCertFile, tlsKeyFile } = config
     if (tlsCertFile !== null && tlsKeyFile !== null) {
-      this.tls = new Watched([tlsCertFile, tlsKeyFile], tlsFiles, world, files => this.doors?.renew(files))
+      this.tls = openTls([tlsCertFile, tlsKeyFile], world, files => this.doors?.renew(files))
     }
     this.doors = new Port({
       takeHttp: socket => {
@@ -495,8 +495,20 @@ export class Broker {
   }
 }
 
-function tlsFiles([cert, key]: readonly ReadonlyMap<string, string>[]): TlsFiles {
-  const files = { cert: [...cert!.values()].join("\n"), key: [...key!.values()].join("\n") }
-  checkTls(files)
-  return files
+function openTls(
+  paths: readonly [cert: string, key: string],
+  world: World,
+  onChange: (files: TlsFiles) => void,
+): Watched<TlsFiles> {
+  const read = ([cert, key]: readonly ReadonlyMap<string, string>[]): TlsFiles => {
+    const files = { cert: [...cert!.values()].join("\n"), key: [...key!.values()].join("\n") }
+    checkTls(files)
+    return files
+  }
+  try {
+    return new Watched(paths, read, world, onChange)
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new Error(`FITZ_TLS_CERT_FILE, FITZ_TLS_KEY_FILE: ${reason}`)
+  }
 }
