@@ -183,7 +183,7 @@ export class Simulation {
       faults.freeDisk()
     }
     const roll = random.int(1_000)
-    if (roll < 6 && broker.folder !== null) this.restart()
+    if (roll < 10 && broker.folder !== null) this.restart()
     else if (roll < 40 || this.here().length < 2) this.join()
     else if (roll < 190) this.advance()
     else if (roll < 220) this.jump()
@@ -267,6 +267,7 @@ export class Simulation {
   private restart(): void {
     const { broker, random } = this
     const crash = random.chance(0.5)
+    this.setting.met("restart")
     const pauseMs = random.int(120_000)
     this.note(`${crash ? "crash" : "restart"}, ${pauseMs} ms away`)
     const before = broker.folder!
