@@ -215,7 +215,9 @@ export class Outbox {
     this.endRun()
     this.last = null
     for (const { session, writer, answered, answeredBytes } of this.boxes.values()) {
-      if (writer.at > HAND_OVER_BYTES) {
+      // All of its notices were dropped: it gets nothing, and nobody has to wait for it.
+      if (writer.at === 0) this.keep(writer)
+      else if (writer.at > HAND_OVER_BYTES) {
         this.large.add(session)
         const release = (): void => this.keep(writer)
         yield { session, frames: writer.written, release, answered, answeredBytes }
