@@ -165,6 +165,8 @@ export class SqliteStreamStore implements StreamStore {
       for (const { id, first } of orders) this.hold(id, { first, count: segment.count, segment: row })
       this.unwrittenSegments++
       journal.undo(() => {
+        // A row taken back leaves its number to another, and a number stands for a route here.
+        this.routes.clear()
         this.unwrittenSegments--
         for (const { id } of orders) this.unwritten.get(id)!.pop()
       })
