@@ -73,8 +73,9 @@ export class TestBroker {
   private inbox: Uint8Array[] = []
   private stirred = false
   private isClosed = false
-  /** Turns of the durable lane so far. */
+  /** Turns of the durable lane so far, and those among them that could write. */
   durableTurns = 0
+  writableTurns = 0
 
   constructor({ folder = null, seed = 1, nowMs, config = {}, manual = false }: TestBrokerOptions = {}) {
     this.config = { ...loadConfig({ environment: {}, flags: {}, file: null }), ...config }
@@ -196,7 +197,9 @@ export class TestBroker {
     const batches = this.inbox
     this.inbox = []
     this.durableTurns++
+    const before = this.writable
     const sent = this.durable.run(this.now, batches)
+    if (before && this.writable) this.writableTurns++
     if (sent !== null) this.engine.returned(sent)
     return true
   }

@@ -293,13 +293,14 @@ export class Simulation {
   /** Lets the broker do what there is to do, and the models the same. */
   private turn(actions: readonly Action[]): void {
     const { faults } = this.broker
-    const before = faults.undone
+    const before = { undone: faults.undone, writableTurns: this.broker.writableTurns }
     this.broker.settle()
-    if (faults.undone > before) {
+    if (faults.undone > before.undone) {
       this.setting.met("undone")
       this.setting.writable = false
     }
     this.judge(actions)
+    if (this.broker.writableTurns > before.writableTurns) this.models.queue.stored()
   }
 
   private judge(actions: readonly Action[]): void {
@@ -336,14 +337,12 @@ export class Simulation {
       if (action.kind !== "request" || action.client.gone || LIVE.has(action.request.domain)) continue
       this.request(action.client, action.request)
     }
-    queue.stored()
   }
 
   private expireDurable(): void {
     this.models.kv.expire()
     this.models.queue.expire()
     this.models.schedule.expire()
-    this.models.queue.stored()
   }
 
   private judgeLive(actions: readonly Action[]): void {
