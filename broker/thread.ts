@@ -16,6 +16,7 @@ import {
 } from "./durable.ts"
 import type { DurableLane } from "./engine/durable.ts"
 import type { Asked } from "./engine/engine.ts"
+import { Tally } from "./engine/tally.ts"
 import { shrinkHeap } from "./heap.ts"
 import { LogKeeper } from "./storage/checkpoint.ts"
 import { Database, StorageError } from "./storage/database.ts"
@@ -44,11 +45,12 @@ class DurableThread {
   private readonly book: RealmBook
   /** What operators ask, in the order in which it came. */
   private readonly queries: Extract<Asked, { kind: "query" }>[] = []
+  private readonly tally: Tally
   private close = false
   /** When fencing tokens are to be set aside; null: not now. */
   private fencesDueMs: Millis | null = null
 
-  constructor({ port, folder, limits, bells, pollMs, checkpointCells, realmCells }: DurableStart) {
+  constructor({ port, folder, limits, bells, pollMs, checkpointCells, tally, realmCells }: DurableStart) {
     this.port = port
     this.folder = folder
     this.bells = new Bells(bells)
@@ -59,8 +61,16 @@ class DurableThread {
       folder === null
         ? null
         : new LogKeeper(this.database, new Int32Array(checkpointCells), () => this.say({ kind: "copier" }))
+    this.tally = new Tally(tally)
     const onWritable = (writable: boolean): void => this.say({ kind: "writable", writable })
-    const { lane, book, load } = durableLane(this.database, limits, this.world, onWritable, realmCells)
+    const { lane, book, load } = durableLane(
+      this.database,
+      limits,
+      this.world,
+      this.tally,
+      onWritable,
+      realmCells,
+    )
     this.lane = lane
     this.book = book
     this.giveFences()
@@ -111,6 +121,7 @@ class DurableThread {
       else if (message.kind === "command") commands.push(message)
       else this.queries.push(message)
     }
+    this.tally.add("batchesTaken", batches.length)
     const due = this.lane.nextDue()
     const now = this.world.now()
     if (batches.length > 0 || commands.length > 0 || (due !== null && due <= now)) {

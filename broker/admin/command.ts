@@ -1,4 +1,5 @@
 // What commands have in common: their answer, and ids in their paths.
+// Must never carry a command out: that is the row's own.
 
 import { z } from "zod"
 import { Refusal } from "./errors.ts"

@@ -9,14 +9,15 @@ import type { Status } from "../engine/status.ts"
 import type { Api } from "./api.ts"
 import { errorBody, Refusal } from "./errors.ts"
 import type { Gate } from "./gate.ts"
-import { registerProbes } from "./probes.ts"
+import { PROBES, registerProbes } from "./probes.ts"
 import { isApiPath } from "./route.ts"
 
-const PROBES = ["/healthz", "/livez", "/readyz", "/startupz", "/health", "/targetz"]
 /** Where the application finds the admin API, whatever path was asked for. */
 const API = "/api"
 const REQUEST_ID = /^[\x21-\x7e]{1,128}$/
-const HEADER_TIMEOUT_MS = 10_000
+/** Longer than the minute after which proxies commonly let go of an idle connection. */
+const KEEP_ALIVE_MS = 72_000
+const CHECK_EVERY_MS = 1_000
 
 function refuse(
   request: FastifyRequest,
@@ -47,6 +48,10 @@ export interface HttpOptions {
   readonly takeSocket: SocketTaker
   /** Largest WebSocket message. */
   readonly messageBytesMax: number
+  /** How long a closing WebSocket waits for the other side, in milliseconds. */
+  readonly closeTimeout: number
+  /** A request whose headers have not come by then is refused. */
+  readonly headerTimeoutMs: number
   /** Plaintext is for probes only. */
   readonly tlsOnly: boolean
   /** An exception in a handler: reported, never shown. */
@@ -60,12 +65,24 @@ export interface HttpDoor {
 }
 
 export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
-  const { status, api, gate, probeAuth, judgeUpgrade, takeSocket, messageBytesMax, tlsOnly, onError } =
-    options
+  const { status, api, gate, probeAuth, judgeUpgrade, takeSocket, messageBytesMax, closeTimeout } = options
+  const { headerTimeoutMs, tlsOnly, onError } = options
   let server: Server | null = null
   const app = fastify({
     serverFactory: handler => {
-      server = createServer({ headersTimeout: HEADER_TIMEOUT_MS, noDelay: true }, handler)
+      server = createServer(
+        {
+          headersTimeout: headerTimeoutMs,
+          keepAliveTimeout: KEEP_ALIVE_MS,
+          connectionsCheckingInterval: CHECK_EVERY_MS,
+          noDelay: true,
+          // Other upgrades (curl asks for HTTP/2 this way) may be ignored, so that a probe stays a probe.
+          shouldUpgradeCallback: request => request.headers.upgrade?.toLowerCase() === "websocket",
+        },
+        handler,
+      )
+      // It gets its connections from the port and never listens, but this event starts its watch over slow ones.
+      server.emit("listening")
       return server
     },
     forceCloseConnections: true,
@@ -78,21 +95,31 @@ export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
     },
   })
 
+  // A variable: the library's types do not know of `closeTimeout` yet.
+  const socketOptions = {
+    maxPayload: messageBytesMax,
+    perMessageDeflate: false,
+    clientTracking: false,
+    closeTimeout,
+  }
+  // First, so that its hook has marked upgrades before ours looks.
+  await app.register(websocket, {
+    options: socketOptions,
+    // A connection that breaks the rules is closed with the code for that; whoever took it hears of it.
+    errorHandler: () => undefined,
+  })
+
   app.addHook("onRequest", async (request, reply) => {
     reply.header("x-request-id", request.id)
     reply.header("x-content-type-options", "nosniff")
     reply.header("referrer-policy", "no-referrer")
-    const path = pathOf(request.originalUrl)
+    const path = request.routeOptions.url ?? ""
     if (tlsOnly && !("encrypted" in request.raw.socket) && !PROBES.includes(path)) {
       return refuse(request, reply, 403, "tls_required", "this port takes TLS only")
     }
     if (request.ws && path !== "/ws")
       return refuse(request, reply, 404, "not_found", "nothing to upgrade to here")
-    if (probeAuth && PROBES.includes(path.replace(/(.)\/$/, "$1"))) await gate.admit(request)
-  })
-
-  await app.register(websocket, {
-    options: { maxPayload: messageBytesMax, perMessageDeflate: false, clientTracking: false },
+    if (probeAuth && PROBES.includes(path)) await gate.admit(request)
   })
 
   registerProbes(app, status)
@@ -106,6 +133,22 @@ export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
     handler: (request, reply) => api.handle(request, reply),
   })
 
+  for (const url of PROBES) {
+    app.route({
+      method: ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
+      url,
+      handler: (request, reply) => {
+        reply.header("allow", "GET, HEAD")
+        return refuse(request, reply, 405, "method_not_allowed", "a probe is asked with GET or HEAD")
+      },
+    })
+  }
+
+  const needsUpgrade = (request: FastifyRequest, reply: FastifyReply): FastifyReply => {
+    reply.header("upgrade", "websocket")
+    return refuse(request, reply, 426, "upgrade_required", "connect with a WebSocket")
+  }
+  app.route({ method: ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"], url: "/ws", handler: needsUpgrade })
   app.route({
     method: "GET",
     url: "/ws",
@@ -114,10 +157,7 @@ export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
       const refusal = judgeUpgrade(request)
       if (refusal !== null) return refuse(request, reply, refusal.status, refusal.code, refusal.message)
     },
-    handler: (request, reply) => {
-      reply.header("upgrade", "websocket")
-      return refuse(request, reply, 426, "upgrade_required", "connect with a WebSocket")
-    },
+    handler: needsUpgrade,
     wsHandler: takeSocket,
   })
 

@@ -1,4 +1,5 @@
 // Leases over HTTP: who holds what, and taking it away by force (admin-api §14). Live memory of this process.
+// Must never describe ownership as something that outlives the process.
 
 import { z } from "zod"
 import type { LeaseResource, LeaseRow, LeaseStats } from "../domains/views/lease.ts"

@@ -8,7 +8,7 @@ import type { Status } from "../engine/status.ts"
 import type { AuditRecord } from "./audit.ts"
 
 /** What may be told of a source of trust: never its keys. */
-export interface TrustSourceView {
+export interface TrustSource {
   readonly source: "generated" | "clients" | "api_keys"
   readonly kind: string
   readonly loadedAtMs: number
@@ -47,7 +47,7 @@ export interface Operations {
   readonly families: readonly number[]
   readonly identityClaim: string
   readonly storageId: string
-  trustSources(): readonly TrustSourceView[]
+  trustSources(): readonly TrustSource[]
   drainState(): DrainState
   drain(): void
   audit(page: PageAsk): Page<AuditRecord>

@@ -1,4 +1,5 @@
 // RPC over HTTP: workers and calls under way, all of it live memory and no backlog (admin-api §13).
+// Must never show what a call carries.
 
 import { z } from "zod"
 import type { RpcResource, RpcStats } from "../domains/views/rpc.ts"

@@ -72,6 +72,8 @@ export interface Context {
   readonly journal: Journal
   /** Programs are being sent away: nothing waits any more. */
   readonly draining: boolean
+  /** Clients that are gone with this turn: nothing is given to them any more. */
+  readonly gone: ReadonlySet<SessionId>
   /** False while the store refuses writes (full disk): answer with the backend fault and change nothing. */
   readonly writable: boolean
   emit(event: Event): void
@@ -86,6 +88,8 @@ export interface Context {
 export interface Domain<Request, Reply> {
   /** Judges one request of a client that is allowed to make it. */
   handle(request: Request, session: Session, context: Context): Outcome<Reply>
+  /** The request threw and is refused: what it would have ended, however it came out, ends all the same. */
+  abandon?(request: Request, session: Session, context: Context): void
   /** Time has passed. */
   expire(context: Context): void
   /** A client is gone, and with it all that was its own. */
@@ -111,4 +115,6 @@ export interface Domain<Request, Reply> {
   again?(): void
   /** Realms known by their use. */
   realms?(): Iterable<string>
+  /** What the domain says of itself after a turn: one number for each of its names in figures.ts. */
+  figures(now: Millis): { readonly [name: string]: number }
 }

@@ -1,4 +1,5 @@
 // One connected program, whatever carries its bytes: CONNECT first, then frames to the engine, frames back.
+// It must never send anything before a token was found good (docs/PROTOCOL.md, C-2).
 //
 //   fresh ──CONNECT──▶ verifying ──▶ open ──▶ closed
 //     └──(no CONNECT in time, refused, malformed, not for clients)──────▲
@@ -32,6 +33,9 @@ export interface Admission {
   later(ms: number, work: () => void): () => void
   /** A connection ended for breaking the protocol. */
   onMalformed(reason: string): void
+  /** A connection has fallen so far behind that it gets no more notices. */
+  onBehind(): void
+  onEnded(ending: Ending | "refused" | "timeout"): void
 }
 
 export class Connection implements Client, FrameSink, Laggard {
@@ -153,6 +157,7 @@ export class Connection implements Client, FrameSink, Laggard {
     this.cancelTimeout?.()
     this.state = "closed"
     this.session = null
+    this.admission.onEnded(ending)
     if (session !== null) this.engine.leave(session)
     this.carrier.close(ending)
   }
@@ -162,6 +167,9 @@ export class Connection implements Client, FrameSink, Laggard {
   write(frames: Uint8Array, release: (() => void) | null): void {
     if (this.state === "closed") return
     const bytes = frames.length
+    const { noticeBytesMax } = this.outbound
+    if (this.pendingBytes <= noticeBytesMax && this.pendingBytes + bytes > noticeBytesMax)
+      this.admission.onBehind()
     this.pendingBytes += bytes
     this.outbound.added(this, bytes)
     if (this.closedMeanwhile) return
