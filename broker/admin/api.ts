@@ -11,7 +11,7 @@ import { type Audit, outcomeOf } from "./audit.ts"
 import { errorBody, isRefused, Refusal } from "./errors.ts"
 import type { Gate, LimitClass } from "./gate.ts"
 import type { Operations } from "./operations.ts"
-import { type Answer, type Call, canonicalOf, decodeParam, type Route, type Table } from "./route.ts"
+import { type Answer, type Call, canonicalOf, decodeParam, isParam, type Route, type Table } from "./route.ts"
 import { Snapshots } from "./snapshots.ts"
 
 /** What is counted of a finished request. */
@@ -166,7 +166,8 @@ export class Api {
     const params: Record<string, string> = {}
     for (const [name, text] of Object.entries(raw)) {
       const value = decodeParam(name, text)
-      if (value === null) throw new Refusal("invalid_parameter", `${name} in the path is not valid`)
+      if (value === null || !isParam(name, value))
+        throw new Refusal("invalid_parameter", `${name} in the path is not valid`)
       params[name] = value
     }
     const realm = search.get("realm") || null
