@@ -45,6 +45,8 @@ const IGNORED_BYTES_MAX = 16 * 1024
 const BODY_BYTES_MAX = 256 * 1024
 const REASON_LENGTH_MAX = 256
 const RETRY_SECONDS = "1"
+/** Equal to no label: those hold no control characters. */
+const NO_REALM = "\u0000"
 
 /** What is known of a request while it is judged: enough for its audit record whenever it ends. */
 interface Course {
@@ -170,8 +172,10 @@ export class Api {
         throw new Refusal("invalid_parameter", `${name} in the path is not valid`)
       params[name] = value
     }
-    const realm = search.get("realm") || null
-    if (realm !== null && params["realm"] !== undefined && realm !== params["realm"]) {
+    const asked = search.get("realm") || null
+    // A wildcard in front belongs to no realm, so nobody can ask for it.
+    const realm = asked?.includes("*") === true ? NO_REALM : asked
+    if (asked !== null && params["realm"] !== undefined && asked !== params["realm"]) {
       throw new Refusal("realm_mismatch", "?realm= names another realm than the path")
     }
     const family = this.familyOf(route, search)
