@@ -12,7 +12,7 @@ let a: PipedCaller
 let b: PipedCaller
 
 function start(options: TestBrokerOptions = {}): void {
-  broker?.close()
+  broker.close()
   broker = new TestBroker(options)
   a = broker.enter()
   b = broker.enter()

@@ -3,7 +3,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
 import { type PipedCaller, TestBroker, type TestBrokerOptions } from "../kit/broker.ts"
 import { block, bytes, opt, u8, u32, u64 } from "../kit/bytes.ts"
-import { newFolder, removeFolder } from "../kit/process.ts"
 import { caught, refused, unheard } from "../kit/replies.ts"
 
 const ROUTE = "queue://realm/area/one"
@@ -12,10 +11,9 @@ const OTHER = "queue://realm/area/two"
 let broker: TestBroker
 let a: PipedCaller
 let b: PipedCaller
-let folder: string | null = null
 
 function start(options: TestBrokerOptions = {}): void {
-  broker?.close()
+  if (options.after === undefined) broker.close()
   broker = new TestBroker(options)
   a = broker.enter()
   b = broker.enter()
@@ -26,16 +24,11 @@ beforeEach(() => {
   a = broker.enter()
   b = broker.enter()
 })
-afterEach(() => {
-  broker.close()
-  if (folder !== null) removeFolder(folder)
-  folder = null
-})
+afterEach(() => broker.close())
 
-/** Closes the store in good order and opens it again after a while. */
+/** Another broker over the same store, after a while. */
 function restart(options: TestBrokerOptions = {}, pauseMs = 0): void {
-  const nowMs = broker.now + pauseMs
-  start({ folder, nowMs, ...options })
+  start({ after: broker, nowMs: broker.now + pauseMs, ...options })
 }
 
 type Reserve = Parameters<PipedCaller["queue"]["reserve"]>[1]
@@ -63,8 +56,6 @@ describe("enqueue", () => {
   })
 
   test("Q-2: ids are never given again, also where the queue was emptied and the broker restarted", async () => {
-    folder = newFolder()
-    start({ folder })
     for (let i = 0; i < 3; i++) await a.queue.enqueue(ROUTE, "x")
     for (const { id, token } of await a.queue.reserve(ROUTE, { batch: 3 }))
       await a.queue.complete(ROUTE, id, token)
@@ -665,9 +656,8 @@ describe("attempts and dead letters", () => {
   })
 
   test("Q-19 Q-21: attempts survive a restart, and what was reserved is ready again without one", async () => {
-    folder = newFolder()
     const config = { queueMaxAttempts: 2 }
-    start({ folder, config })
+    start({ config })
     await fill("a")
     await a.queue.reserve(ROUTE, { lease: 1 })
     broker.advance(1_000)
@@ -695,8 +685,6 @@ describe("attempts and dead letters", () => {
 
 describe("over a restart", () => {
   test("Q-21: messages survive, delayed ones with their moment, completed ones stay gone", async () => {
-    folder = newFolder()
-    start({ folder })
     await fill("a b c")
     await b.queue.enqueue(ROUTE, "soon", 10)
     await b.queue.enqueue(ROUTE, "late", 100)

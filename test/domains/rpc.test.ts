@@ -12,7 +12,7 @@ let caller: PipedCaller
 let worker: PipedCaller
 
 function start(options: TestBrokerOptions = {}): void {
-  broker?.close()
+  broker.close()
   broker = new TestBroker(options)
   caller = broker.enter()
   worker = broker.enter()
