@@ -128,8 +128,15 @@ export class Broker {
       onWritable: () => undefined,
     })
     // With one processor, polling would only keep the other thread from working.
-    const pollMs = availableParallelism() > 1 ? config.busyPollMicros / 1_000 : 0
-    const poll = new LoopPoll(this.bells, pollMs, () => this.lookIntoPort(), world.soon)
+    const processors = availableParallelism()
+    const pollMs = processors > 1 ? config.busyPollMicros / 1_000 : 0
+    const poll = new LoopPoll(
+      this.bells,
+      pollMs,
+      () => this.lookIntoPort(),
+      () => this.engine.waiting,
+      world.soon,
+    )
     this.engine = new Engine({
       live: this.live,
       link: { post: batch => this.ask(batch), tell: asked => this.ask(asked) },
@@ -152,7 +159,8 @@ export class Broker {
       folder: config.storageMode === "memory" ? null : config.storagePath,
       limits: durableLimits(config),
       bells: this.bells.buffer,
-      pollMs,
+      // With two, whoever sent the request needs the second one.
+      pollMs: processors > 2 ? pollMs : 0,
       tally: this.durableTally.buffer,
       checkpointCells: new SharedArrayBuffer(CHECKPOINT_CELLS_BYTES),
       realmCells: cells,

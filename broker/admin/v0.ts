@@ -50,6 +50,7 @@ export function registerV0(app: FastifyInstance, status: Status, metrics: Metric
 /** Why no traffic may be sent here; also the `error` of `/readyz`. */
 export function notReady(status: Status): object {
   if (status.draining) return { code: "shutting_down", message: "the broker is being shut down" }
+  if (status.dead !== null) return { code: "not_ready", message: status.dead }
   if (status.domainsReady) return { code: "not_ready", message: "the store does not take writes" }
   return {
     code: "not_ready",
