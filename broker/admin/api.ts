@@ -11,6 +11,7 @@ import { type Audit, outcomeOf } from "./audit.ts"
 import { errorBody, isRefused, Refusal } from "./errors.ts"
 import type { Gate, LimitClass } from "./gate.ts"
 import type { Operations } from "./operations.ts"
+import { withPerformance } from "./performance.ts"
 import { type Answer, type Call, canonicalOf, decodeParam, isParam, type Route, type Table } from "./route.ts"
 import { Snapshots } from "./snapshots.ts"
 
@@ -33,6 +34,8 @@ export interface ApiOptions {
   readonly operations: Operations
   /** Replay and purge need a confirmation too. */
   readonly strictConfirm: boolean
+  /** Every JSON answer says what it has cost; else where it is asked for. */
+  readonly performanceBlock: boolean
   readonly observe: (observed: Observed) => void
   readonly onError: (error: unknown, request: FastifyRequest) => void
 }
@@ -105,7 +108,9 @@ export class Api {
     reply.code(status).header("cache-control", "no-store")
     for (const [name, value] of Object.entries(answer.headers ?? {})) reply.header(name, value)
     if (answer.body === undefined) return reply.send()
-    return reply.header("content-type", "application/json; charset=utf-8").send(JSON.stringify(answer.body))
+    const asked = this.options.performanceBlock || request.headers["x-performance"] === "true"
+    const body = asked && isObject(answer.body) ? withPerformance(reply, answer.body) : answer.body
+    return reply.header("content-type", "application/json; charset=utf-8").send(JSON.stringify(body))
   }
 
   /** The order of admin-api §5.2: nobody learns from a refusal what only a later step would show. */
@@ -264,6 +269,11 @@ export class Api {
       body: errorBody(503, "unavailable", "done, but the audit record could not be written", request.id),
     }
   }
+}
+
+/** Only an object has room for one more key; lists stay as they are. */
+function isObject(body: unknown): body is object {
+  return typeof body === "object" && body !== null && !Array.isArray(body)
 }
 
 /** Fails the request where a lane has refused; otherwise its answer. */
