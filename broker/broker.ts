@@ -140,7 +140,7 @@ export class Broker {
       this.bells,
       pollMs,
       () => this.lookIntoPort(),
-      () => this.engine.waiting,
+      () => this.engine.laneBusy,
       world.soon,
     )
     this.engine = new Engine({

@@ -212,7 +212,7 @@ export class Engine {
   }
 
   /** Is the durable lane at work on something? */
-  get waiting(): boolean {
+  get laneBusy(): boolean {
     return this.batchesOut > 0
   }
 
