@@ -16,6 +16,8 @@ const alive = new Set<ChildProcess>()
 process.once("exit", () => {
   for (const child of alive) child.kill("SIGKILL")
 })
+// The test runner ends its workers by a signal, which is no exit without this.
+process.once("SIGTERM", () => process.exit())
 
 /** A new folder under the system's, removed by `removeFolder`. */
 export function newFolder(): string {
