@@ -8,6 +8,7 @@ import { delimiter, join } from "node:path"
 import { decodeJwt, decodeProtectedHeader } from "jose"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { openCaller, Refused } from "../kit/caller.ts"
+import { until } from "../kit/patience.ts"
 import { type BrokerProcess, newFolder, removeFolder, runFitz, startProcess } from "../kit/process.ts"
 
 let folder: string
@@ -180,8 +181,7 @@ describe("fitz token", () => {
     const stranger = await openCaller("tcp", development.port, other)
     await stranger.closed
     expect(stranger.received).toEqual([])
-    // The clock has to pass the token's end: that moment is what is waited for.
-    await new Promise(resolve => setTimeout(resolve, Math.max(0, ends - Date.now())))
+    await until("the token has ended", () => Date.now() >= ends)
     const late = await openCaller("tcp", development.port, minted)
     await late.closed
     expect(late.received).toEqual([])

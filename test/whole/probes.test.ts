@@ -319,8 +319,8 @@ describe("a process", () => {
   })
 
   test("H-3: a durable lane that stands still makes it unhealthy, and healthy again when it goes on", async () => {
-    // 20 of its seconds for one of ours: the lane's sign of life comes every second of ours, and 30 s without one count.
-    const brake = new Brake(folder, 20)
+    // 10 of its seconds for one of ours: the lane's sign of life comes every second of ours, and 30 s without one count.
+    const brake = new Brake(folder, 10)
     const broker = await startProcess({
       FITZ_STORAGE_MODE: "memory",
       FITZ_AUTH_REQUIRED: "false",
