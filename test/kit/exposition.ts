@@ -102,7 +102,7 @@ function checkHistogram({ name, samples }: Family): void {
 }
 
 /** The value of one series; fails where there is none. */
-export function valueOf(
+export function numberIn(
   families: ReadonlyMap<string, Family>,
   name: string,
   labels: Readonly<Record<string, string>> = {},
