@@ -53,16 +53,30 @@ class DurableThread {
         : new LogKeeper(this.database, new Int32Array(checkpointCells), () => this.say({ kind: "copier" }))
     this.tally = new Tally(tally)
     const { lane, load } = durableLane(this.database, limits, this.world, this.tally, writable => {
+      // Ready again means ready for leases, too.
+      if (writable && this.fencesDueMs !== null) this.giveFencesIfRoom()
       this.say({ kind: "writable", writable })
     })
     this.lane = lane
-    this.giveFences()
-    for (const share of load()) {
-      this.beat()
-      this.say({ kind: "progress", share })
-    }
+    this.giveFencesIfRoom()
+    this.load(load)
     shrinkHeap()
     this.say({ kind: "ready", storageId: storageId(this.database) })
+    // Started on a full disk: what is stored can be read.
+    if (this.fencesDueMs !== null) this.lane.refuseWrites(this.world.now())
+  }
+
+  private load(load: () => Iterable<number>): void {
+    try {
+      for (const share of load()) {
+        this.beat()
+        this.say({ kind: "progress", share })
+      }
+    } catch (error) {
+      if (!this.database.isFatal(error)) throw error
+      const said = error instanceof Error ? error.message : String(error)
+      throw new StorageError(`the store in ${this.folder} cannot be read: ${said}`, { cause: error })
+    }
   }
 
   /** Works until it is told to close the store. */
@@ -108,7 +122,7 @@ class DurableThread {
       if (sent !== null) this.say(sent)
       this.keeper?.tend()
     }
-    if (this.fencesDueMs !== null && this.fencesDueMs <= now) this.giveMoreFences()
+    if (this.fencesDueMs !== null && this.fencesDueMs <= now) this.giveFencesIfRoom()
   }
 
   /** Sleeps until the bell has rung again or something is due. */
@@ -129,8 +143,8 @@ class DurableThread {
     this.fencesDueMs = null
   }
 
-  /** The same for a lane that is running, which a full disk must not end: half a block is still left. */
-  private giveMoreFences(): void {
+  /** The same, but a full disk does not end the lane: leases go on as long as the last block lasts. */
+  private giveFencesIfRoom(): void {
     try {
       this.giveFences()
     } catch (error) {
@@ -152,4 +166,6 @@ try {
   }
   start.port.postMessage(failed)
   new Bells(start.bells).ringFromLane()
+  // Ending here would close the store, and that would copy its log; see `keepLog`.
+  if (!expected) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)
 }

@@ -32,6 +32,11 @@ export class DurableLane {
     return this.lane.nextDue()
   }
 
+  /** The disk is known to be full; whether it has room again is asked from now on. */
+  refuseWrites(now: Millis): void {
+    this.lane.refuseWrites(now)
+  }
+
   /** One turn over all batches that have come. Returns what goes back, or null for nothing. */
   run(now: Millis, batches: readonly Uint8Array[]): Uint8Array | null {
     const left = batches.flatMap(leftOf)

@@ -403,6 +403,12 @@ export class Lane {
     store.rollback()
   }
 
+  /** The store is known to be full before anything was tried. */
+  refuseWrites(now: Millis): void {
+    this.now = Math.max(now, this.now)
+    this.setWritable(false)
+  }
+
   private setWritable(writable: boolean): void {
     this.context.writable = writable
     this.roomDueMs = writable ? null : this.now + ROOM_EVERY_MS
@@ -488,7 +494,11 @@ export class Lane {
    */
   private bug(error: unknown, message: ClientMessage, number: number, mark: number, heard: number): Fault {
     const { store } = this.options
-    if (store !== null && (store.isFull(error) || store.isFatal(error))) throw error
+    if (store?.isFull(error) === true) {
+      // Where writes are refused already, a read wanted room: it alone is refused.
+      throw this.context.writable ? error : new Refusal(number, error)
+    }
+    if (store?.isFatal(error) === true) throw error
     this.options.onBug(error, message.row.name)
     if (store !== null) throw new Refusal(number, error)
     this.journal.rollback(mark)
