@@ -320,12 +320,19 @@ export class Lane {
     for (const walk of walks.slice(0, WALKS_PER_TURN)) {
       const { session, message, payload } = walk
       if (!this.sessions.has(session.id)) continue
+      const mark = this.journal.mark()
+      const heard = this.events.length
       const outcome = this.resume(walk)
-      if (outcome instanceof Unfinished) this.walks = [...this.walks, { ...walk, go: outcome.go }]
-      else {
-        this.reply(session, message, payload, outcome)
-        this.release(session, message.domain)
+      if (outcome instanceof Unfinished) {
+        this.walks = [...this.walks, { ...walk, go: outcome.go }]
+        continue
       }
+      try {
+        this.reply(session, message, payload, outcome)
+      } catch (error) {
+        this.reply(session, message, payload, this.bug(error, message, this.request - 1, mark, heard))
+      }
+      this.release(session, message.domain)
     }
   }
 
@@ -438,6 +445,8 @@ export class Lane {
     payload: number,
     end: number,
   ): void {
+    const mark = this.journal.mark()
+    const heard = this.events.length
     const outcome = this.decide(session, message, request)
     if (outcome === PARKED) this.gate(session, gateOf(message.row.type), end - payload)
     else if (outcome instanceof Unfinished) {
@@ -447,7 +456,14 @@ export class Lane {
       this.journal.undo(() => {
         this.walks = walks
       })
-    } else if (outcome !== SILENT) this.reply(session, message, { bytes, start: payload, end }, outcome)
+    } else if (outcome !== SILENT) {
+      const span = { bytes, start: payload, end }
+      try {
+        this.reply(session, message, span, outcome)
+      } catch (error) {
+        this.reply(session, message, span, this.bug(error, message, this.request - 1, mark, heard))
+      }
+    }
     if (this.events.length > 0) this.deliver()
   }
 
@@ -518,8 +534,15 @@ export class Lane {
       if (row.envelope === "none" && row.refuse === undefined) return
     }
     const writer = this.outbox.frame(session.id)
-    if (outcome instanceof Fault) writeFailure(writer, row, payload, outcome)
-    else writeSuccess(writer, row, outcome as never)
+    const start = writer.at
+    try {
+      if (outcome instanceof Fault) writeFailure(writer, row, payload, outcome)
+      else writeSuccess(writer, row, outcome as never)
+    } catch (error) {
+      // Half a frame must not go out.
+      writer.at = start
+      throw error
+    }
     if (row.envelope !== "none") this.outbox.answered(session.id, payload.end - payload.start)
   }
 
