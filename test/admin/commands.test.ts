@@ -5,7 +5,9 @@ import { readFileSync, renameSync } from "node:fs"
 import { join } from "node:path"
 import { afterAll, beforeAll, expect, test } from "vitest"
 import { type AdminBroker, mint, startAdmin } from "../kit/admin.ts"
+import { Brake } from "../kit/brake.ts"
 import { openCaller } from "../kit/caller.ts"
+import { newFolder } from "../kit/process.ts"
 
 let broker: AdminBroker
 let auditFile = ""
@@ -320,6 +322,37 @@ test("AD-12: a strict audit that cannot be written lets nothing happen", async (
   expect([refused.status, refused.body.code]).toEqual([503, "unavailable"])
   expect((await strict.ask("/api/v1/realms/a")).status).toBe(404)
   await strict.end()
+})
+
+test("AD-2, AD-10: not ready while the store is loaded; a lane that stands still is not waited for", async () => {
+  const folder = newFolder()
+  const brake = new Brake(folder)
+  brake.hold()
+  const slow = await startAdmin(brake.environment, folder, { ready: false })
+  const loading = await slow.ask("/api/v1/lease/stats")
+  expect([loading.status, loading.body.code, loading.headers.get("retry-after")]).toEqual([
+    503,
+    "not_ready",
+    "1",
+  ])
+  expect((await slow.ask("/api/v1/lease/stats", { token: null })).status).toBe(401)
+  expect((await slow.put("realms/a", {})).body.code).toBe("not_ready")
+  brake.letGo()
+  await slow.process.logged("ready")
+  expect((await slow.get("audit")).records).toMatchObject([{ outcome: "error", status: 503 }])
+  brake.hold()
+  const [durable, all, command, live] = await Promise.all([
+    slow.ask("/api/v1/kv/realms/a/areas/b/resources/c"),
+    slow.ask("/api/v1/stats"),
+    slow.put("realms/b", {}),
+    slow.ask("/api/v1/admin/lease/leases"),
+  ])
+  for (const reply of [durable, all, command])
+    expect([reply.status, reply.body.code]).toEqual([503, "admin_timeout"])
+  expect(live.status).toBe(200)
+  brake.letGo()
+  await slow.until("kv/stats", stats => stats.keys_total === 0)
+  await slow.end()
 })
 
 test("AD-25: a drain fails readiness, answers what waits, keeps HTTP, and ends sessions after the grace", async () => {
