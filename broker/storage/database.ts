@@ -382,6 +382,21 @@ export class Checkpointer {
   }
 }
 
+/** Connections that are never closed. */
+const kept: BetterSqlite3.Database[] = []
+
+/**
+ * To be called on the main thread of a process that is about to end because its store has failed. The last
+ * connection that closes copies the log into the database; after a failed sync nobody knows what of the log is
+ * on disk, and pages copied from the rest of it could ruin what is. As long as this connection is there no other
+ * one is the last, and it is not closed but goes with the process.
+ */
+export function keepLog(folder: string): void {
+  const connection = new BetterSqlite3(join(folder, DATABASE_FILE), { fileMustExist: true, readonly: true })
+  connection.prepare("SELECT count(*) FROM sqlite_schema").get()
+  kept.push(connection)
+}
+
 /** A full disk only means that the log stays as it is: everything in it is safe there. */
 function passCheckpoint(connection: BetterSqlite3.Database, folder: string | null): void {
   try {

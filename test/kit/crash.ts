@@ -3,28 +3,19 @@
 // one would lose that process of ours the locks it holds on it.
 
 import { execFileSync } from "node:child_process"
-import { existsSync, mkdtempSync, readFileSync, statfsSync, truncateSync } from "node:fs"
+import { existsSync, readFileSync, truncateSync } from "node:fs"
 import { join } from "node:path"
 import { setTimeout as pause } from "node:timers/promises"
 import BetterSqlite3 from "better-sqlite3"
-import { type BrokerProcess, newFolder, removeFolder } from "./process.ts"
+import { memoryFolder } from "./disk.ts"
+import { type BrokerProcess, removeFolder } from "./process.ts"
 
 export const DATABASE = "fitz.db"
 export const LOG = `${DATABASE}-wal`
 
-const MEMORY = "/dev/shm"
-const MEMORY_BYTES = 512 * 1024 * 1024
-
-/** A folder for files that are only looked at: in memory, where there is enough of it. */
-export function newImage(): string {
-  if (!existsSync(MEMORY)) return newFolder()
-  const { bavail, bsize } = statfsSync(MEMORY)
-  return bavail * bsize < MEMORY_BYTES ? newFolder() : mkdtempSync(join(MEMORY, "fitz-"))
-}
-
 /** The database and its log as they are now, in a folder of their own. */
 export function copyFiles(folder: string): string {
-  const copy = newImage()
+  const copy = memoryFolder()
   for (const name of [DATABASE, LOG]) {
     const file = join(folder, name)
     if (existsSync(file)) execFileSync("cp", ["--sparse=never", file, join(copy, name)])

@@ -5,9 +5,10 @@
 import { afterEach, beforeAll, describe, expect, test } from "vitest"
 import { TestBroker } from "../kit/broker.ts"
 import { type Caller, openCaller } from "../kit/caller.ts"
-import { copyFiles, DATABASE, integrityOf, LOG } from "../kit/crash.ts"
+import { copyFiles, DATABASE, framesEnd, integrityOf, LOG } from "../kit/crash.ts"
+import { memoryFolder } from "../kit/disk.ts"
 import { Ledger, type Verdict } from "../kit/ledger.ts"
-import { type BrokerProcess, newFolder, removeFolder, startProcess } from "../kit/process.ts"
+import { type BrokerProcess, removeFolder, startProcess } from "../kit/process.ts"
 import { type Random, seeded } from "../kit/random.ts"
 import { type Change, Recorder, type Tape, whyNoTape } from "../kit/tape.ts"
 
@@ -26,7 +27,7 @@ afterEach(async () => {
 async function start(
   environment: Readonly<Record<string, string>> = {},
 ): Promise<{ broker: BrokerProcess; folder: string }> {
-  const folder = newFolder()
+  const folder = memoryFolder()
   folders.push(folder)
   const broker = await startProcess({
     FITZ_AUTH_REQUIRED: "false",
@@ -152,6 +153,34 @@ describe("a power cut", () => {
         await judged(image, ledger, entry => entry.sync && told.has(entry))
       }
     })
+  })
+})
+
+describe("a sync that fails", () => {
+  test("D-12: the process ends with 1, and touches its files no more", async ctx => {
+    if (noTape !== null) return ctx.skip(noTape)
+    const { broker, folder } = await start()
+    const caller = await openCaller("tcp", broker.port)
+    for (let n = 0; n < 20; n++) await caller.queue.enqueue("queue://realm/area/resource", `kept ${n}`)
+    // The first one fails; those after it would succeed, as the system's do, whatever became of the bytes.
+    const recorder = await Recorder.attach(broker.pid, "fsync,fdatasync:error=EIO:when=1")
+    await expect(caller.queue.enqueue("queue://realm/area/resource", "lost")).rejects.toThrow(
+      "the connection is closed",
+    )
+    expect(await broker.exited).toBe(1)
+    expect(String((await broker.logged("the broker cannot go on"))["reason"])).toContain("disk I/O error")
+    const tape = await recorder.whole()
+    expect(tape.changesOf(DATABASE)).toEqual([])
+    expect(tape.events.filter(event => event.kind === "sync")).toEqual([])
+    expect(framesEnd(folder).bytes).toBeGreaterThan(0)
+    const again = await startProcess({ FITZ_AUTH_REQUIRED: "false", FITZ_STORAGE_PATH: folder })
+    brokers.push(again)
+    const items = await (await openCaller("tcp", again.port)).queue.reserve("queue://realm/area/resource", {
+      batch: 100,
+    })
+    expect(items.slice(0, 20).map(({ body }) => body.toString())).toEqual(
+      Array.from({ length: 20 }, (_, n) => `kept ${n}`),
+    )
   })
 })
 

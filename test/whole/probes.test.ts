@@ -4,8 +4,9 @@
 import { execFileSync } from "node:child_process"
 import { mkdirSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import fastify from "fastify"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { openHttp } from "../../broker/admin/http.ts"
+import { registerProbes } from "../../broker/admin/probes.ts"
 import { STALL_MS, Status } from "../../broker/engine/status.ts"
 import { Brake } from "../kit/brake.ts"
 import { bytes, outer } from "../kit/bytes.ts"
@@ -96,18 +97,9 @@ async function openDoor(): Promise<{
     () => clock.now,
     () => clock.beat,
   )
-  const { app } = await openHttp({
-    status,
-    judgeUpgrade: () => null,
-    takeSocket: () => undefined,
-    messageBytesMax: 1,
-    closeTimeout: 1,
-    headerTimeoutMs: 1_000,
-    tlsOnly: false,
-    onError: error => {
-      throw error
-    },
-  })
+  const app = fastify()
+  registerProbes(app, status)
+  await app.ready()
   return {
     status,
     clock,
