@@ -65,7 +65,6 @@ const VALUES: Partial<Record<OptionName, readonly [text: string, inFile: unknown
   rateLimitAuthFailure: ["1/s:5", "1/s:5", "1/s:5"],
   adminStrictConfirm: ["true", true, true],
   auditStrict: ["true", true, true],
-  performanceBlock: ["true", true, true],
   realmsDeclaredOnly: ["true", true, true],
   logLevel: ["warn", "warn", "warn"],
   logFormat: ["text", "text", "text"],
