@@ -51,6 +51,11 @@ export class Realms {
     this.side = side
   }
 
+  /** Nothing is declared. */
+  get none(): boolean {
+    return this.declared.size === 0
+  }
+
   get(realm: string): DeclaredRealm | undefined {
     return this.declared.get(realm)
   }

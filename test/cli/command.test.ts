@@ -204,7 +204,7 @@ describe("fitz token", () => {
     [["--expires-in", "-5m"], 2, "a number with s, m, h or d"],
     [["--permission", "queue://a/**#delete"], 1, "is no permission: access is not read, write or *"],
     [["--permission", "topics://a/**"], 1, "is no permission"],
-    [["--permission", "admin:read"], 1, "is no permission: it names no scheme"],
+    [["--permission", "admin:delete"], 1, "is neither a pattern nor one of admin, admin:*"],
     [["--secret", "hidden"], 2, "unknown option"],
   ])("%j is refused", async (args, code, reason) => {
     const ran = await runFitz(["token", ...args], { FITZ_JWT_HMAC_SECRET: SECRET })
