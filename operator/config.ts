@@ -58,10 +58,13 @@ export const OPTIONS = {
   logLevel: option("FITZ_OPERATOR_LOG_LEVEL", z.enum(["debug", "info", "warn", "error", "silent"]), "info", "Least important records."),
 } as const
 
-export type Config = {
-  readonly [K in keyof typeof OPTIONS]: z.output<(typeof OPTIONS)[K]["schema"]> | Absent<(typeof OPTIONS)[K]>
+type Options = typeof OPTIONS
+type Value<K extends keyof Options> = z.output<Options[K]["schema"]>
+/** Options without a fallback may be absent. */
+type Optional = "kubeconfig" | "context" | "namespace" | "identity" | "resolve"
+export type Config = { readonly [K in Exclude<keyof Options, Optional>]: Value<K> } & {
+  readonly [K in Optional]: Value<K> | undefined
 }
-type Absent<O> = O extends { readonly fallback: string } ? never : undefined
 
 export class ConfigError extends Error {
   constructor(problems: readonly string[]) {

@@ -110,12 +110,24 @@ function convert(node: Record<string, unknown>, path: string): SchemaProps {
       properties[name] = inner
     }
     out.properties = properties
+    // The server judges a default by the rules before it fills in what is inside, so it has to be whole.
+    if (out.default !== undefined) out.default = filled(out.default, out)
     if (out.required?.length === 0) delete out.required
   }
   if (absence && path !== "" && out.default !== undefined) fail("absence means something, yet there is a default")
   if (source["items"] !== undefined) out.items = convert(source["items"] as Record<string, unknown>, `${path}[]`)
   if (source["additionalProperties"] !== undefined)
     out.additionalProperties = convert(source["additionalProperties"] as Record<string, unknown>, `${path}{}`)
+  return out
+}
+
+function filled(value: Json, schema: SchemaProps): Json {
+  if (value === null || typeof value !== "object" || Array.isArray(value)) return value
+  const out: Record<string, Json> = { ...(value as Record<string, Json>) }
+  for (const [name, property] of Object.entries(schema.properties ?? {})) {
+    const inner = out[name] ?? property.default
+    if (inner !== undefined) out[name] = filled(inner, property)
+  }
   return out
 }
 

@@ -51,6 +51,11 @@ export class Controller {
     this.queue.add(key, priority)
   }
 
+  /** One pass right now, beside the queue: for programs that look on. */
+  passNow(key: string): Promise<PassResult> {
+    return this.options.pass(key, this.abort.signal)
+  }
+
   /** Workers that ended although nobody asked them to. */
   get deadWorkers(): number {
     return this.dead

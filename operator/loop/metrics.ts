@@ -24,7 +24,7 @@ export class Metrics {
 
   constructor({ defaults = true }: { defaults?: boolean } = {}) {
     if (defaults) collectDefaultMetrics({ register: this.registry })
-    this.declare()
+    this.describe()
   }
 
   private counter(name: string, help: string, labels: readonly string[]): void {
@@ -53,7 +53,7 @@ export class Metrics {
     )
   }
 
-  private declare(): void {
+  private describe(): void {
     this.counter("controller_runtime_reconcile_total", "Passes by outcome.", ["controller", "result"])
     this.counter("controller_runtime_reconcile_errors_total", "Passes that failed.", ["controller"])
     this.counter("controller_runtime_terminal_reconcile_errors_total", "Passes that ended in a bug.", ["controller"])

@@ -75,7 +75,8 @@ function compare(wanted: Json | undefined, live: Json | undefined, name: string,
     }
     return null
   }
-  return wanted === live ? null : path.join(".")
+  // The server drops a zero where it means the same as absence.
+  return wanted === live || (wanted === 0 && live === undefined) ? null : path.join(".")
 }
 
 function isScalar(value: Json | undefined): boolean {

@@ -59,7 +59,8 @@ export function environment(owner: Owner, spec: BrokerSpec): { name: BrokerVaria
 
 const probe = (path: string, delay: number, period: number, timeout: number, failures: number) => ({
   httpGet: { path, port: "http", scheme: "HTTP" },
-  initialDelaySeconds: delay,
+  // The server drops a zero, which would look like a difference for ever.
+  ...(delay === 0 ? {} : { initialDelaySeconds: delay }),
   periodSeconds: period,
   timeoutSeconds: timeout,
   failureThreshold: failures,
