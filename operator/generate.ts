@@ -53,7 +53,11 @@ function rows(node: SchemaProps, path: string): string[] {
     const rules = (child["x-kubernetes-validations"] as { message: string }[] | undefined) ?? []
     const ids = [...new Set(rules.map(({ message }) => message.split(":")[0]))].join(", ")
     const simple = child.default !== undefined && typeof child.default !== "object"
-    const fallback = simple ? `\`${String(child.default)}\`` : node.required?.includes(name) === true ? "required" : ""
+    const fallback = simple
+      ? `\`${String(child.default)}\``
+      : node.required?.includes(name) === true
+        ? "required"
+        : ""
     out.push(
       `| \`${here}\` | ${cell(typeOf(child))} | ${cell(fallback)} | ${cell(child.description ?? "")} | ${ids} |`,
     )
@@ -81,7 +85,12 @@ function reference(): string {
       const own = (node["x-kubernetes-validations"] as { message: string }[] | undefined) ?? []
       parts.push(`### ${kind.kind} ${title}`, "")
       if (own.length > 0) parts.push(...own.map(({ message }) => `- ${message}`), "")
-      parts.push("| Field | Type | Default | Meaning | Rules |", "|---|---|---|---|---|", ...rows(node, ""), "")
+      parts.push(
+        "| Field | Type | Default | Meaning | Rules |",
+        "|---|---|---|---|---|",
+        ...rows(node, ""),
+        "",
+      )
     }
   }
   return `${parts.join("\n").trimEnd()}\n`

@@ -8,7 +8,7 @@ import { homeNamespace, type KubeApi, KubeError, loadKubeConfig, openApi } from 
 import { inCluster, type Resolve } from "./cluster/broker.ts"
 import { observeBroker } from "./cluster/observe.ts"
 import { decoded } from "./cluster/secrets.ts"
-import { camel, type Config, ConfigError, kebab, OPTIONS, readConfig } from "./config.ts"
+import { type Config, ConfigError, camel, kebab, OPTIONS, readConfig } from "./config.ts"
 import { Election } from "./loop/election.ts"
 import { openHealth } from "./loop/health.ts"
 import { Metrics } from "./loop/metrics.ts"
@@ -39,7 +39,8 @@ function readArguments(list: readonly string[]): Arguments {
     else flags[camel(name)] = value
   }
   for (const name of plain)
-    if (!["dry-run", "once", "help"].includes(name)) throw new ConfigError([`--${name}: there is no such switch`])
+    if (!["dry-run", "once", "help"].includes(name))
+      throw new ConfigError([`--${name}: there is no such switch`])
   return { flags, dryRun: plain.has("dry-run"), once: plain.has("once"), help: plain.has("help") }
 }
 
@@ -115,7 +116,8 @@ async function run(): Promise<void> {
       operatorNamespace: namespace,
       clusterReads: config.watchMode === "cluster",
     },
-    namespaces: config.watchMode === "cluster" ? [] : config.watchMode === "single" ? [namespace] : config.namespaces,
+    namespaces:
+      config.watchMode === "cluster" ? [] : config.watchMode === "single" ? [namespace] : config.namespaces,
     resolve: resolverOf(config.resolve),
     identity,
     metrics,
@@ -154,7 +156,8 @@ async function serve(service: Service): Promise<void> {
     probePort: config.probePort,
     metricsPort: config.metricsPort,
     metrics,
-    sick: () => (lag.ms() > LAG_MOST_MS ? `the event loop lags by ${Math.round(lag.ms())} ms` : operator.sick),
+    sick: () =>
+      lag.ms() > LAG_MOST_MS ? `the event loop lags by ${Math.round(lag.ms())} ms` : operator.sick,
     synced: () => operator.synced,
     token: () => token,
   })
@@ -222,7 +225,9 @@ async function ownToken(api: KubeApi, namespace: string, world: World): Promise<
   } catch (error) {
     if (!(error instanceof KubeError)) throw error
     if (error.status === 409) return ownToken(api, namespace, world)
-    world.log("warn", "the metrics stay closed: their token can neither be read nor made", { reason: error.message })
+    world.log("warn", "the metrics stay closed: their token can neither be read nor made", {
+      reason: error.message,
+    })
     return null
   }
 }
@@ -254,7 +259,9 @@ async function printPlans(operator: Operator): Promise<void> {
   }
   for (const kind of ["realm", "schedule"] as const)
     for (const object of operator.store(kind)?.values() ?? [])
-      process.stdout.write(`---\n# ${KIND[kind].kind} ${key(object)}: judged against the broker's rows when applied\n`)
+      process.stdout.write(
+        `---\n# ${KIND[kind].kind} ${key(object)}: judged against the broker's rows when applied\n`,
+      )
 }
 
 function key(object: { metadata: { namespace?: string; name: string } }): string {

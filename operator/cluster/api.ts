@@ -2,11 +2,11 @@
 // of which no more than the reading of kubeconfigs and logins is used; typed models would drop unknown fields.
 
 import { createHash } from "node:crypto"
-import { Agent, request as httpsRequest, type RequestOptions } from "node:https"
 import type { ClientRequest, IncomingMessage } from "node:http"
+import { Agent, request as httpsRequest, type RequestOptions } from "node:https"
 import { KubeConfig } from "@kubernetes/client-node"
 import { apiVersion, type Kind, type KubeObject } from "../plan/object.ts"
-import { type World, sleep } from "../world.ts"
+import { sleep, type World } from "../world.ts"
 
 /** A refusal or failure. Status 0: no answer at all. */
 export class KubeError extends Error {
@@ -97,7 +97,13 @@ const MEDIA = {
 } as const
 
 /** Reads a kubeconfig, or the pod's own. Refuses what would silently go without TLS trust. */
-export function loadKubeConfig({ file, context }: { file?: string | undefined; context?: string | undefined }): KubeConfig {
+export function loadKubeConfig({
+  file,
+  context,
+}: {
+  file?: string | undefined
+  context?: string | undefined
+}): KubeConfig {
   const config = new KubeConfig()
   if (file !== undefined) config.loadFromFile(file)
   else config.loadFromDefault()
@@ -105,8 +111,11 @@ export function loadKubeConfig({ file, context }: { file?: string | undefined; c
   const cluster = config.getCurrentCluster()
   if (cluster === null) throw new Error("the kubeconfig has no cluster in its current context")
   if (config.getCurrentUser() === null)
-    throw new Error("the kubeconfig's context has no user: the client would then trust no certificate authority either")
-  if (!cluster.server.startsWith("https://")) throw new Error(`${cluster.server}: the operator speaks TLS only`)
+    throw new Error(
+      "the kubeconfig's context has no user: the client would then trust no certificate authority either",
+    )
+  if (!cluster.server.startsWith("https://"))
+    throw new Error(`${cluster.server}: the operator speaks TLS only`)
   return config
 }
 
@@ -173,7 +182,8 @@ class HttpsApi implements KubeApi {
 
   async get(kind: Kind, namespace: string, name: string, signal?: AbortSignal): Promise<KubeObject | null> {
     try {
-      return (await this.call("GET", path(kind, namespace, name), undefined, undefined, signal)).body as KubeObject
+      return (await this.call("GET", path(kind, namespace, name), undefined, undefined, signal))
+        .body as KubeObject
     } catch (error) {
       if (error instanceof KubeError && error.status === 404) return null
       throw error
@@ -197,13 +207,19 @@ class HttpsApi implements KubeApi {
     return {
       items: list.items.map(item => ({ ...item, ...shared })),
       resourceVersion: list.metadata.resourceVersion,
-      next: list.metadata.continue === undefined || list.metadata.continue === "" ? null : list.metadata.continue,
+      next:
+        list.metadata.continue === undefined || list.metadata.continue === "" ? null : list.metadata.continue,
     }
   }
 
   async watch(
     kind: Kind,
-    { namespace, labelSelector, resourceVersion, timeoutSeconds }: Where & { resourceVersion: string; timeoutSeconds: number },
+    {
+      namespace,
+      labelSelector,
+      resourceVersion,
+      timeoutSeconds,
+    }: Where & { resourceVersion: string; timeoutSeconds: number },
     { onOpen, onEvent }: { onOpen(): void; onEvent(event: WatchEvent): void },
     signal: AbortSignal,
   ): Promise<void> {
@@ -243,11 +259,18 @@ class HttpsApi implements KubeApi {
     } finally {
       request.destroy()
     }
-    if (rest.trim() !== "") throw new KubeError(0, "Truncated", `watch of ${kind.plural} ended within an event`)
+    if (rest.trim() !== "")
+      throw new KubeError(0, "Truncated", `watch of ${kind.plural} ended within an event`)
   }
 
   async create(kind: Kind, object: KubeObject, signal?: AbortSignal): Promise<KubeObject> {
-    const { body } = await this.call("POST", path(kind, object.metadata.namespace), object, MEDIA.json, signal)
+    const { body } = await this.call(
+      "POST",
+      path(kind, object.metadata.namespace),
+      object,
+      MEDIA.json,
+      signal,
+    )
     return body as KubeObject
   }
 
@@ -257,7 +280,11 @@ class HttpsApi implements KubeApi {
     { manager, force, dryRun = false }: { manager: string; force: boolean; dryRun?: boolean },
     signal?: AbortSignal,
   ): Promise<{ object: KubeObject; created: boolean }> {
-    const query = new URLSearchParams({ fieldManager: manager, force: String(force), fieldValidation: "Strict" })
+    const query = new URLSearchParams({
+      fieldManager: manager,
+      force: String(force),
+      fieldValidation: "Strict",
+    })
     if (dryRun) query.set("dryRun", "All")
     const { body, status } = await this.call(
       "PATCH",
@@ -294,11 +321,23 @@ class HttpsApi implements KubeApi {
     signal?: AbortSignal,
   ): Promise<KubeObject> {
     const query = new URLSearchParams({ fieldManager: "fitz-operator" })
-    const { body } = await this.call("PATCH", `${path(kind, namespace, name)}?${query}`, patch, MEDIA.merge, signal)
+    const { body } = await this.call(
+      "PATCH",
+      `${path(kind, namespace, name)}?${query}`,
+      patch,
+      MEDIA.merge,
+      signal,
+    )
     return body as KubeObject
   }
 
-  async delete(kind: Kind, namespace: string, name: string, uid: string, signal?: AbortSignal): Promise<boolean> {
+  async delete(
+    kind: Kind,
+    namespace: string,
+    name: string,
+    uid: string,
+    signal?: AbortSignal,
+  ): Promise<boolean> {
     try {
       const options = { apiVersion: "v1", kind: "DeleteOptions", preconditions: { uid } }
       await this.call("DELETE", path(kind, namespace, name), options, MEDIA.json, signal)
@@ -335,7 +374,11 @@ class HttpsApi implements KubeApi {
       this.counters?.request(method, 0)
       if (error instanceof KubeError) throw error
       const why = timeout.aborted ? `no answer within ${REQUEST_MS / 1_000} s` : String(error)
-      throw new KubeError(0, timeout.aborted ? "Timeout" : "Connection", `${method} ${pathOnly(target)}: ${why}`)
+      throw new KubeError(
+        0,
+        timeout.aborted ? "Timeout" : "Connection",
+        `${method} ${pathOnly(target)}: ${why}`,
+      )
     }
     const status = response.statusCode ?? 0
     this.counters?.request(method, status)
@@ -393,7 +436,9 @@ class HttpsApi implements KubeApi {
       servername: servername ?? scratch.servername,
       rejectUnauthorized: rejectUnauthorized ?? scratch.rejectUnauthorized,
     }
-    const text = Object.values(material).map(part => (Buffer.isBuffer(part) ? part.toString("base64") : String(part)))
+    const text = Object.values(material).map(part =>
+      Buffer.isBuffer(part) ? part.toString("base64") : String(part),
+    )
     const hash = createHash("sha256").update(text.join("\n")).digest("hex")
     if (this.agents?.hash === hash) return this.agents
     const defined = Object.fromEntries(Object.entries(material).filter(([, value]) => value !== undefined))
@@ -405,7 +450,8 @@ class HttpsApi implements KubeApi {
 
 function path(kind: Kind, namespace?: string, name?: string): string {
   const root = kind.group === "" ? `/api/${kind.version}` : `/apis/${kind.group}/${kind.version}`
-  const scope = kind.namespaced && namespace !== undefined ? `/namespaces/${encodeURIComponent(namespace)}` : ""
+  const scope =
+    kind.namespaced && namespace !== undefined ? `/namespaces/${encodeURIComponent(namespace)}` : ""
   return `${root}${scope}/${kind.plural}${name === undefined ? "" : `/${encodeURIComponent(name)}`}`
 }
 
@@ -436,7 +482,11 @@ function refusal(response: IncomingMessage, text: string): KubeError {
   const header = response.headers["retry-after"]
   const retryAfterMs = header !== undefined && /^\d+$/.test(header) ? Number(header) * 1_000 : null
   try {
-    const { reason = "", message = text, details = null } = JSON.parse(text) as {
+    const {
+      reason = "",
+      message = text,
+      details = null,
+    } = JSON.parse(text) as {
       reason?: string
       message?: string
       details?: unknown

@@ -1,8 +1,8 @@
 // A broker's admin API as the operator uses it (operator.md §6.3): lists, definitions, identity. The only place that calls
 // brokers; tokens live in memory here and reach neither log nor error.
 
-import { Agent, request } from "node:http"
 import type { IncomingHttpHeaders } from "node:http"
+import { Agent, request } from "node:http"
 import type { BrokerRows, Call, RealmRow, Route, ScheduleRow } from "../plan/topology.ts"
 import type { LoadedKey } from "../plan/types.ts"
 import type { World } from "../world.ts"
@@ -79,7 +79,10 @@ export class BrokerCalls {
   private readonly resolve: Resolve
   private readonly credentials: Credentials
   private readonly counters: BrokerCounters | undefined
-  private readonly brokers = new Map<string, { agent: Agent; writes: RateLimit; lists: Map<string, ListCache> }>()
+  private readonly brokers = new Map<
+    string,
+    { agent: Agent; writes: RateLimit; lists: Map<string, ListCache> }
+  >()
 
   constructor(world: World, resolve: Resolve, credentials: Credentials, counters?: BrokerCounters) {
     this.world = world
@@ -188,7 +191,12 @@ export class BrokerCalls {
   }
 
   /** Pages through a list. Rows move meanwhile; what slips through meets a conditional write later. */
-  private async list(target: Target, address: string, field: string, signal: AbortSignal): Promise<readonly unknown[]> {
+  private async list(
+    target: Target,
+    address: string,
+    field: string,
+    signal: AbortSignal,
+  ): Promise<readonly unknown[]> {
     const { lists } = this.kept(target)
     const cached = lists.get(address)
     const rows: unknown[] = []
@@ -261,9 +269,14 @@ export class BrokerCalls {
         if (signal.aborted) reject(signal.reason as Error)
         else
           reject(
-            new BrokerError(0, "unreachable", `${method} ${withoutQuery(address)}: ${messageOf(error, timeout)}`, {
-              timedOut: timeout.aborted,
-            }),
+            new BrokerError(
+              0,
+              "unreachable",
+              `${method} ${withoutQuery(address)}: ${messageOf(error, timeout)}`,
+              {
+                timedOut: timeout.aborted,
+              },
+            ),
           )
       }
       const sent = request(
@@ -294,9 +307,15 @@ export class BrokerCalls {
             const status = response.statusCode ?? 0
             this.counters?.request(method, status)
             try {
-              resolve({ status, headers: response.headers, body: received === "" ? {} : JSON.parse(received) })
+              resolve({
+                status,
+                headers: response.headers,
+                body: received === "" ? {} : JSON.parse(received),
+              })
             } catch {
-              reject(new BrokerError(502, "no_json", `${method} ${withoutQuery(address)}: the answer is no JSON`))
+              reject(
+                new BrokerError(502, "no_json", `${method} ${withoutQuery(address)}: the answer is no JSON`),
+              )
             }
           })
         },
@@ -320,9 +339,14 @@ function refusal(method: string, address: string, { status, headers, body }: Ans
   const code = typeof error === "string" ? error : (error?.code ?? String(status))
   const words = (typeof error === "object" ? error.message : (body as { message?: string }).message) ?? ""
   const after = headers["retry-after"]
-  return new BrokerError(status, code, words === "" ? `${method} ${withoutQuery(address)}: ${status}` : words, {
-    retryAfterMs: after !== undefined && /^\d+$/.test(after) ? Number(after) * 1_000 : null,
-  })
+  return new BrokerError(
+    status,
+    code,
+    words === "" ? `${method} ${withoutQuery(address)}: ${status}` : words,
+    {
+      retryAfterMs: after !== undefined && /^\d+$/.test(after) ? Number(after) * 1_000 : null,
+    },
+  )
 }
 
 /** One part of an address, encoded once. */

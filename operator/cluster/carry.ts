@@ -1,17 +1,9 @@
 // Carries a plan out (operator.md §5.2): applies, Secrets, deletions, status, in order, each before the fence. Decides
 // nothing but how a refusal is called; nothing is written that a plan does not hold.
 
-import { labelsOf, ownerReference } from "../plan/children.ts"
+import { labelsOf, NAMES, ownerReference } from "../plan/children.ts"
 import { difference } from "../plan/difference.ts"
-import {
-  controllerUid,
-  KIND,
-  type KindName,
-  type KubeObject,
-  MANAGER,
-  UID_LABEL,
-} from "../plan/object.ts"
-import { NAMES } from "../plan/children.ts"
+import { controllerUid, KIND, type KindName, type KubeObject, MANAGER, UID_LABEL } from "../plan/object.ts"
 import type { Action, Failure, PlannedEvent } from "../plan/types.ts"
 import { type Dict, isDict } from "../plan/values.ts"
 import { KubeError } from "./api.ts"
@@ -152,8 +144,7 @@ async function apply(
       }
     }
   }
-  const wanted: KubeObject =
-    uid === null ? object : { ...object, metadata: { ...object.metadata, uid } }
+  const wanted: KubeObject = uid === null ? object : { ...object, metadata: { ...object.metadata, uid } }
   const write = async (forced: boolean): Promise<{ object: KubeObject; created: boolean }> => {
     io.fence()
     const result = await io.api.apply(resource, wanted, { manager: MANAGER, force: forced }, signal)
@@ -204,9 +195,9 @@ function conflictingManagers(error: unknown): string | null {
   const causes = (error.details as { causes?: { reason?: string; message?: string }[] } | null)?.causes ?? []
   const conflicts = causes.filter(({ reason }) => reason === "FieldManagerConflict")
   if (conflicts.length === 0) return null
-  return [...new Set(conflicts.map(({ message = "" }) => /conflict with "([^"]*)"/.exec(message)?.[1] ?? message))].join(
-    ", ",
-  )
+  return [
+    ...new Set(conflicts.map(({ message = "" }) => /conflict with "([^"]*)"/.exec(message)?.[1] ?? message)),
+  ].join(", ")
 }
 
 /** Who else holds the field at that path. */
@@ -219,13 +210,20 @@ function managerOf(object: KubeObject, path: string): string | null {
       if (here === undefined) break
       const next: unknown =
         here[`f:${name}`] ??
-        Object.entries(here).find(([key]) => key.startsWith("k:") && key.includes(JSON.stringify(name)))?.[1]
+        Object.entries(here).find(([key]) => key.startsWith("k:") && keyHas(key, name))?.[1]
       here = isDict(next) ? next : undefined
       if (here !== undefined && Object.keys(here).length === 0) return manager
     }
     if (here !== undefined) return manager
   }
   return null
+}
+
+/** Whether a key of managedFields, such as k:{"port":8080}, names that entry of a list. */
+function keyHas(key: string, name: string): boolean {
+  return Object.values(JSON.parse(key.slice(2)) as Record<string, unknown>).some(
+    value => String(value) === name,
+  )
 }
 
 async function writeSecret(
@@ -324,4 +322,3 @@ export async function writeFinalizer(
   io.cache.put(kind, written)
   return written
 }
-

@@ -3,22 +3,24 @@
 
 import { brokerSpec } from "../kinds/broker.ts"
 import { NAMES } from "../plan/children.ts"
-import { KIND, type KindName, type KubeObject } from "../plan/object.ts"
 import { METRICS_RENEW_MS } from "../plan/keys.ts"
+import { KIND, type KindName, type KubeObject } from "../plan/object.ts"
 import { podFacts } from "../plan/pods.ts"
-import type {
-  BrokerObserved,
-  BrokerView,
-  Children,
-  PodFacts,
-  Settings,
-} from "../plan/types.ts"
+import type { BrokerObserved, BrokerView, Children, PodFacts, Settings } from "../plan/types.ts"
 import { canonical } from "../plan/values.ts"
 import type { World } from "../world.ts"
 import { type KubeApi, KubeError } from "./api.ts"
-import { BrokerError, type BrokerCalls, type Target } from "./broker.ts"
+import { type BrokerCalls, BrokerError, type Target } from "./broker.ts"
 import type { Memory } from "./memory.ts"
-import { foreignFacts, keySetFacts, operatorToken, OPERATOR_TOKEN_RENEW_MS, signerOf, signingFacts, tokenFacts } from "./secrets.ts"
+import {
+  foreignFacts,
+  keySetFacts,
+  OPERATOR_TOKEN_RENEW_MS,
+  operatorToken,
+  signerOf,
+  signingFacts,
+  tokenFacts,
+} from "./secrets.ts"
 
 /** Objects as the watches last showed them. */
 export interface Cache {
@@ -67,7 +69,11 @@ export function podsOf(cache: Cache, namespace: string, name: string): PodFacts[
     .sort((a, b) => a.createdAt - b.createdAt)
 }
 
-export async function observeBroker(io: Io, broker: KubeObject, signal: AbortSignal): Promise<BrokerObserved> {
+export async function observeBroker(
+  io: Io,
+  broker: KubeObject,
+  signal: AbortSignal,
+): Promise<BrokerObserved> {
   const { cache, world, settings } = io
   const namespace = broker.metadata.namespace ?? ""
   const { name } = broker.metadata
@@ -113,7 +119,12 @@ export async function observeBroker(io: Io, broker: KubeObject, signal: AbortSig
 }
 
 /** A kept claim may have lost its label, so its absence from the cache is not proof. */
-async function ownClaim(io: Io, namespace: string, name: string, signal: AbortSignal): Promise<KubeObject | null> {
+async function ownClaim(
+  io: Io,
+  namespace: string,
+  name: string,
+  signal: AbortSignal,
+): Promise<KubeObject | null> {
   const called = NAMES.claim(name)
   return io.cache.get("claim", namespace, called) ?? (await io.api.get(KIND.claim, namespace, called, signal))
 }
@@ -144,7 +155,9 @@ async function readClass(
 ): Promise<boolean | null> {
   if (typeof spec === "string" || claim === null || !io.settings.clusterReads) return null
   const wanted = spec.storage.size
-  const { spec: claimSpec } = claim as { spec?: { storageClassName?: string; resources?: { requests?: { storage?: string } } } }
+  const { spec: claimSpec } = claim as {
+    spec?: { storageClassName?: string; resources?: { requests?: { storage?: string } } }
+  }
   const asked = claimSpec?.resources?.requests?.storage
   // Only a claim that is to grow makes the class worth a read.
   if (wanted === undefined || asked === undefined || String(wanted) === asked) return null
@@ -219,7 +232,8 @@ export async function credentialsFor(io: Io, target: Target, fresh: boolean): Pr
   if (signer === null) throw new BrokerError(401, "no_key", "there is no signing key yet")
   const { token } = known
   const age = token === null ? 0 : now - token.madeAt
-  if (token !== null && token.kid === signer.kid && age >= 0 && age < OPERATOR_TOKEN_RENEW_MS) return token.text
+  if (token !== null && token.kid === signer.kid && age >= 0 && age < OPERATOR_TOKEN_RENEW_MS)
+    return token.text
   const text = await operatorToken(signer, target.uid, now)
   known.token = { text, kid: signer.kid, madeAt: now }
   return text
@@ -256,7 +270,8 @@ export async function readView(
     return known.view
   }
   const sameOne = known.view?.incarnation === pod.incarnation && known.view.reachable === "Answering"
-  if (sameOne && !known.asksBroker && now - known.viewAt < IDENTITY_MS && now >= known.viewAt) return known.view
+  if (sameOne && !known.asksBroker && now - known.viewAt < IDENTITY_MS && now >= known.viewAt)
+    return known.view
   if (now < known.notBefore && known.view !== null) return known.view
   try {
     const version = await io.calls.health(target, signal)
@@ -302,4 +317,3 @@ function blank(pod: PodFacts, reachable: BrokerView["reachable"]): BrokerView {
     notReady: null,
   }
 }
-

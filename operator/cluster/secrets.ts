@@ -1,8 +1,16 @@
 // Key material (operator.md §7): reads the operator's Secrets into facts, makes what a recipe asks for, signs tokens.
 // Private keys and tokens stay inside this file's values; facts and errors never carry them.
 
-import { calculateJwkThumbprint, exportJWK, exportPKCS8, generateKeyPair, importJWK, type JWK, SignJWT } from "jose"
-import { KIND, type KubeObject, type Ref, controllerUid } from "../plan/object.ts"
+import {
+  calculateJwkThumbprint,
+  exportJWK,
+  exportPKCS8,
+  generateKeyPair,
+  importJWK,
+  type JWK,
+  SignJWT,
+} from "jose"
+import { controllerUid, KIND, type KubeObject, type Ref } from "../plan/object.ts"
 import {
   type ForeignSecret,
   type KeySetFacts,
@@ -98,7 +106,10 @@ export function keySetFacts(secret: KubeObject | null): KeySetFacts | null {
   if (secret === null) return null
   const set = parsed(decoded(secret)["jwks.json"])
   const keys = isDict(set) && Array.isArray(set["keys"]) ? set["keys"] : []
-  return { ...owned(secret), kids: keys.flatMap(key => (isDict(key) && typeof key["kid"] === "string" ? [key["kid"]] : [])) }
+  return {
+    ...owned(secret),
+    kids: keys.flatMap(key => (isDict(key) && typeof key["kid"] === "string" ? [key["kid"]] : [])),
+  }
 }
 
 export function tokenFacts(secret: KubeObject | null): TokenFacts | null {
@@ -128,7 +139,10 @@ export function foreignFacts(
   if (type !== "HS256") {
     const value = parsed(content.toString("utf8"))
     const keys = type === "keys" ? value : isDict(value) ? value["keys"] : null
-    valid = Array.isArray(keys) && (type === "keys" || keys.every(each => isDict(each) && each["d"] === undefined && each["kty"] !== "oct"))
+    valid =
+      Array.isArray(keys) &&
+      (type === "keys" ||
+        keys.every(each => isDict(each) && each["d"] === undefined && each["kty"] !== "oct"))
   }
   return { present: true, keyPresent: true, valid, bytes: content.length }
 }
@@ -172,7 +186,11 @@ export interface Made {
 }
 
 /** Carries a recipe out, given the signing keys as they are now. */
-export async function make(recipe: SecretRecipe, signing: KubeObject | null, brokerUid: string): Promise<Made> {
+export async function make(
+  recipe: SecretRecipe,
+  signing: KubeObject | null,
+  brokerUid: string,
+): Promise<Made> {
   const data = decoded(signing)
   const state = signing === null ? null : stateOf(signing)
   switch (recipe.make) {
@@ -180,7 +198,12 @@ export async function make(recipe: SecretRecipe, signing: KubeObject | null, bro
       const { jwk, pem } = await newKey(recipe.algorithm)
       return {
         type: "fitz.dev/signing-keys",
-        data: { "active.jwk": JSON.stringify(jwk), "active.pem": pem, "active.kid": jwk.kid!, "next.jwk": null },
+        data: {
+          "active.jwk": JSON.stringify(jwk),
+          "active.pem": pem,
+          "active.kid": jwk.kid!,
+          "next.jwk": null,
+        },
         annotations: { [ROTATION]: stateText(recipe.state, undefined) },
       }
     }
@@ -204,14 +227,18 @@ export async function make(recipe: SecretRecipe, signing: KubeObject | null, bro
           "active.kid": next.kid!,
           "next.jwk": null,
         },
-        annotations: { [ROTATION]: stateText(recipe.state, recipe.keepPrevious ? publicHalf(active) : undefined) },
+        annotations: {
+          [ROTATION]: stateText(recipe.state, recipe.keepPrevious ? publicHalf(active) : undefined),
+        },
       }
     }
     case "state":
       return {
         type: "fitz.dev/signing-keys",
         data: {},
-        annotations: { [ROTATION]: stateText(recipe.state, recipe.keepPrevious ? state?.previous : undefined) },
+        annotations: {
+          [ROTATION]: stateText(recipe.state, recipe.keepPrevious ? state?.previous : undefined),
+        },
       }
     case "publicSet": {
       const keys = [

@@ -35,14 +35,20 @@ const labelSelector = z.object({
 export type LabelSelector = z.output<typeof labelSelector>
 
 const storage = z.object({
-  size: quantity("Size of the volume. Raising it grows the volume online; a size never granted can be lowered again.", [
-    {
-      id: "B-04",
-      rule: "isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('256Mi')) >= 0",
-      message: "must be a quantity of at least 256Mi",
-    },
-  ]).optional(),
-  storageClassName: say(text().optional(), "Class of the volume; without it the cluster's default. Cannot change."),
+  size: quantity(
+    "Size of the volume. Raising it grows the volume online; a size never granted can be lowered again.",
+    [
+      {
+        id: "B-04",
+        rule: "isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('256Mi')) >= 0",
+        message: "must be a quantity of at least 256Mi",
+      },
+    ],
+  ).optional(),
+  storageClassName: say(
+    text().optional(),
+    "Class of the volume; without it the cluster's default. Cannot change.",
+  ),
   accessMode: say(
     z.enum(["ReadWriteOncePod", "ReadWriteOnce"]).default("ReadWriteOncePod"),
     "ReadWriteOncePod keeps a second writer out; ReadWriteOnce is for storage drivers without it. Cannot change.",
@@ -155,7 +161,8 @@ const topology = z.object({
       })
       .prefault({}),
     {
-      about: "From which namespaces realms and schedules may be declared here. The grant is on this side only.",
+      about:
+        "From which namespaces realms and schedules may be declared here. The grant is on this side only.",
       rules: [
         {
           id: "B-13",
@@ -165,7 +172,10 @@ const topology = z.object({
       ],
     },
   ),
-  declaredRealmsOnly: say(z.boolean().default(false), "Refuses sessions and routes of realms that are not declared."),
+  declaredRealmsOnly: say(
+    z.boolean().default(false),
+    "Refuses sessions and routes of realms that are not declared.",
+  ),
   resyncInterval: say(duration().default("60s"), {
     about: "How often the broker's definitions are compared with the declared ones.",
     rules: [between("B-10", "10s", "1h")],
@@ -173,7 +183,10 @@ const topology = z.object({
 })
 
 const service = z.object({
-  type: say(z.enum(["ClusterIP", "NodePort", "LoadBalancer"]).default("ClusterIP"), "Type of the client Service."),
+  type: say(
+    z.enum(["ClusterIP", "NodePort", "LoadBalancer"]).default("ClusterIP"),
+    "Type of the client Service.",
+  ),
   port: say(whole(1, 65_535).default(8080), "Port of the client Service."),
   nodePort: say(whole(1, 65_535).optional(), "Port on every node, for NodePort and LoadBalancer."),
   externalTrafficPolicy: say(
@@ -297,7 +310,10 @@ const pod = z.object({
           z.enum(["NoSchedule", "PreferNoSchedule", "NoExecute"]).optional(),
           "Effect that is tolerated; empty for all.",
         ),
-        tolerationSeconds: say(whole(0, 2_147_483_647).optional(), "How long a NoExecute taint is tolerated."),
+        tolerationSeconds: say(
+          whole(0, 2_147_483_647).optional(),
+          "How long a NoExecute taint is tolerated.",
+        ),
       }),
     ).default([]),
     "Taints of nodes that the pod tolerates.",
@@ -312,13 +328,19 @@ const pod = z.object({
 
 export const brokerSpec = say(
   z.object({
-    version: say(text(64, 1).optional(), "Version of the broker, as the tag in the operator's broker repository."),
+    version: say(
+      text(64, 1).optional(),
+      "Version of the broker, as the tag in the operator's broker repository.",
+    ),
     image: say(text(512, 1).optional(), "Full image reference instead of a version; a digest is allowed."),
     imagePullPolicy: say(
       z.enum(["Always", "IfNotPresent", "Never"]).default("IfNotPresent"),
       "When the node pulls the image.",
     ),
-    imagePullSecrets: say(list(named, 8).default([]), { about: "Secrets for pulling the image.", keys: ["name"] }),
+    imagePullSecrets: say(list(named, 8).default([]), {
+      about: "Secrets for pulling the image.",
+      keys: ["name"],
+    }),
     logLevel: say(
       z.enum(["trace", "debug", "info", "warn", "error", "fatal"]).default("info"),
       "Least important records that the broker logs.",
@@ -341,7 +363,11 @@ export const brokerSpec = say(
           rule: "(has(self.existingClaim) && !has(self.storageClassName)) || (has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName))",
           message: "storageClassName cannot be changed",
         },
-        { id: "B-06", rule: "self.accessMode == oldSelf.accessMode", message: "accessMode cannot be changed" },
+        {
+          id: "B-06",
+          rule: "self.accessMode == oldSelf.accessMode",
+          message: "accessMode cannot be changed",
+        },
         {
           id: "B-07",
           rule: "!has(oldSelf.existingClaim) || (has(self.existingClaim) && self.existingClaim == oldSelf.existingClaim)",
@@ -357,7 +383,10 @@ export const brokerSpec = say(
     resources: say(
       z
         .object({
-          requests: say(z.object(cpuAndMemory("500m", "512Mi")).prefault({}), "What the scheduler sets aside."),
+          requests: say(
+            z.object(cpuAndMemory("500m", "512Mi")).prefault({}),
+            "What the scheduler sets aside.",
+          ),
           limits: say(
             z.object(cpuAndMemory("2", "2Gi")).prefault({}),
             "What the broker may use at most. The heap limit follows the memory limit.",
@@ -398,7 +427,10 @@ export const brokerSpec = say(
     websocket: say(
       z
         .object({
-          allowedOrigins: say(list(text(253, 1)).default([]), "Origins from which browsers may open a WebSocket."),
+          allowedOrigins: say(
+            list(text(253, 1)).default([]),
+            "Origins from which browsers may open a WebSocket.",
+          ),
         })
         .prefault({}),
       "WebSocket connections of browsers.",
@@ -406,7 +438,10 @@ export const brokerSpec = say(
     shutdown: say(
       z
         .object({
-          drainSeconds: say(whole(0, 300).default(10), "How long connected programs are served after SIGTERM."),
+          drainSeconds: say(
+            whole(0, 300).default(10),
+            "How long connected programs are served after SIGTERM.",
+          ),
         })
         .prefault({}),
       "What happens when the pod is stopped.",

@@ -92,7 +92,11 @@ function convert(node: Record<string, unknown>, path: string): SchemaProps {
   if (type === "string" && source["enum"] === undefined && source["maxLength"] === undefined)
     fail("text without a bound")
   if (type === "array" && source["maxItems"] === undefined) fail("a list without a bound")
-  if (extra !== undefined && source["additionalProperties"] !== undefined && source["maxProperties"] === undefined)
+  if (
+    extra !== undefined &&
+    source["additionalProperties"] !== undefined &&
+    source["maxProperties"] === undefined
+  )
     fail("a map without a bound")
   const { pattern } = source
   if (typeof pattern === "string" && /\(\?[=!<]|\\[1-9]/.test(pattern)) fail("the server's patterns are RE2")
@@ -114,8 +118,10 @@ function convert(node: Record<string, unknown>, path: string): SchemaProps {
     if (out.default !== undefined) out.default = filled(out.default, out)
     if (out.required?.length === 0) delete out.required
   }
-  if (absence && path !== "" && out.default !== undefined) fail("absence means something, yet there is a default")
-  if (source["items"] !== undefined) out.items = convert(source["items"] as Record<string, unknown>, `${path}[]`)
+  if (absence && path !== "" && out.default !== undefined)
+    fail("absence means something, yet there is a default")
+  if (source["items"] !== undefined)
+    out.items = convert(source["items"] as Record<string, unknown>, `${path}[]`)
   if (source["additionalProperties"] !== undefined)
     out.additionalProperties = convert(source["additionalProperties"] as Record<string, unknown>, `${path}{}`)
   return out
@@ -136,7 +142,9 @@ function isTextSchema(node: unknown): boolean {
 }
 
 function holdsDefault(node: SchemaProps): boolean {
-  return Object.values(node.properties ?? {}).some(child => child.default !== undefined || holdsDefault(child))
+  return Object.values(node.properties ?? {}).some(
+    child => child.default !== undefined || holdsDefault(child),
+  )
 }
 
 export interface Column {
@@ -193,7 +201,12 @@ export const KINDS: readonly KindSpec[] = [
       READY,
       REASON,
       { name: "Version", type: "string", jsonPath: ".status.version", description: "Version in use." },
-      { name: "Storage", type: "string", jsonPath: ".status.storage.capacity", description: "Size of the volume." },
+      {
+        name: "Storage",
+        type: "string",
+        jsonPath: ".status.storage.capacity",
+        description: "Size of the volume.",
+      },
       {
         name: "Realms",
         type: "string",

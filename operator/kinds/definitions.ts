@@ -150,9 +150,7 @@ const shared = {
 }
 
 export const realmStatus = say(
-  z
-    .object({ ...shared, realm: say(text(128).optional(), "Name of the realm in the broker.") })
-    .optional(),
+  z.object({ ...shared, realm: say(text(128).optional(), "Name of the realm in the broker.") }).optional(),
   { about: "The realm as it is.", absence: true },
 )
 export const scheduleStatus = say(

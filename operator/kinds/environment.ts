@@ -29,8 +29,4 @@ export const BROKER_ENVIRONMENT = [
 export type BrokerVariable = (typeof BROKER_ENVIRONMENT)[number]
 
 /** What users may not set either: these would blind the kubelet's probes. */
-export const FORBIDDEN_ENVIRONMENT = [
-  ...BROKER_ENVIRONMENT,
-  "FITZ_PROBE_AUTH",
-  "TOPICS_PROBE_AUTH",
-] as const
+export const FORBIDDEN_ENVIRONMENT = [...BROKER_ENVIRONMENT, "FITZ_PROBE_AUTH", "TOPICS_PROBE_AUTH"] as const

@@ -47,7 +47,13 @@ export const RIGHTS: readonly Right[] = [
     verbs: ["get", "list", "watch", "create", "patch"],
     where: "brokers",
   },
-  { groups: [""], resources: ["secrets"], verbs: ["get", "create", "patch"], where: "brokers", secrets: true },
+  {
+    groups: [""],
+    resources: ["secrets"],
+    verbs: ["get", "create", "patch"],
+    where: "brokers",
+    secrets: true,
+  },
   { groups: [""], resources: ["pods"], verbs: ["get", "list", "watch", "delete"], where: "brokers" },
   { groups: ["events.k8s.io"], resources: ["events"], verbs: ["create", "patch"], where: "brokers" },
   {
@@ -147,8 +153,16 @@ function aggregated(): Record<string, unknown>[] {
     rules: held,
   })
   const viewing = { apiGroups: ["fitz.dev"], resources: [...resources], verbs: read }
-  const status = { apiGroups: ["fitz.dev"], resources: resources.map(name => `${name}/status`), verbs: ["get"] }
-  const scaling = { apiGroups: ["fitz.dev"], resources: ["fitzbrokers/scale"], verbs: ["get", "update", "patch"] }
+  const status = {
+    apiGroups: ["fitz.dev"],
+    resources: resources.map(name => `${name}/status`),
+    verbs: ["get"],
+  }
+  const scaling = {
+    apiGroups: ["fitz.dev"],
+    resources: ["fitzbrokers/scale"],
+    verbs: ["get", "update", "patch"],
+  }
   return [
     one("fitz-viewer", ["view"], [viewing, status]),
     one("fitz-editor", ["edit"], [{ ...viewing, verbs: [...read, ...write] }, status, scaling]),

@@ -4,8 +4,8 @@
 import { carryOut, writeStatus } from "../cluster/carry.ts"
 import { type Io, observeBroker } from "../cluster/observe.ts"
 import { acknowledgement, planBroker } from "../plan/broker.ts"
-import { type KubeObject, MANAGER } from "../plan/object.ts"
 import { soonest } from "../plan/keys.ts"
+import { type KubeObject, MANAGER } from "../plan/object.ts"
 import type { Action, BrokerObserved, BrokerPlan } from "../plan/types.ts"
 import type { PassResult } from "./controller.ts"
 import type { Events } from "./events.ts"
@@ -47,7 +47,11 @@ export async function passBroker(
     const failed = outcome.failures.length > 0
     const final = failed ? planBroker({ ...observed, failures: outcome.failures }) : plan
     if (final.status !== null) await writeStatus(io, "broker", broker, MANAGER, final.status, signal)
-    const told = outcome.stale ? [] : failed ? final.events.filter(({ reason }) => reason === "Stalled") : final.events
+    const told = outcome.stale
+      ? []
+      : failed
+        ? final.events.filter(({ reason }) => reason === "Stalled")
+        : final.events
     for (const event of [...told, ...outcome.events]) await events.tell(broker, event, signal)
     measure(io, gauges, key, broker, final)
     if (outcome.stale) return { result: "error", why: "the cache is behind", atLeastMs: 0 }

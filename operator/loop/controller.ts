@@ -66,7 +66,10 @@ export class Controller {
       this.running.push(
         this.work().catch((error: unknown) => {
           this.dead++
-          this.options.world.log("error", "a worker has ended", { controller: this.name, reason: String(error) })
+          this.options.world.log("error", "a worker has ended", {
+            controller: this.name,
+            reason: String(error),
+          })
         }),
       )
   }
@@ -123,12 +126,20 @@ export class Controller {
       return
     }
     this.queue.forget(key)
-    counters?.pass(outcome.result === "success" && outcome.againMs !== null ? "requeue_after" : "success", seconds)
+    counters?.pass(
+      outcome.result === "success" && outcome.againMs !== null ? "requeue_after" : "success",
+      seconds,
+    )
     counters?.succeeded(world.now())
     if (outcome.result === "gone") return
     if (outcome.steady) counters?.steady()
     const resync = resyncMs === null ? null : resyncMs * (1 - JITTER + world.random() * 2 * JITTER)
-    const again = outcome.againMs === null ? resync : resync === null ? outcome.againMs : Math.min(outcome.againMs, resync)
+    const again =
+      outcome.againMs === null
+        ? resync
+        : resync === null
+          ? outcome.againMs
+          : Math.min(outcome.againMs, resync)
     if (again !== null) this.queue.addAfter(key, again)
   }
 }

@@ -5,8 +5,8 @@ import { BrokerError } from "../cluster/broker.ts"
 import { writeFinalizer, writeStatus } from "../cluster/carry.ts"
 import { type Io, podsOf, readView, targetOf } from "../cluster/observe.ts"
 import { brokerSpec } from "../kinds/broker.ts"
-import { FINALIZER, type KindName, type KubeObject, TOPOLOGY_MANAGER } from "../plan/object.ts"
 import { soonest } from "../plan/keys.ts"
+import { FINALIZER, type KindName, type KubeObject, TOPOLOGY_MANAGER } from "../plan/object.ts"
 import {
   type BrokerRows,
   type Call,
@@ -125,11 +125,11 @@ export async function passTopology(
     final.statuses.map(({ object, status }) => ({ kind: object.kind, state: readyReason(status) })),
   )
 
-  if (result?.again === true)
-    return { result: "error", why: result.why, atLeastMs: result.retryAfterMs ?? 0 }
+  if (result?.again === true) return { result: "error", why: result.why, atLeastMs: result.retryAfterMs ?? 0 }
   const resync = spec === null ? null : durationMs(spec.topology.resyncInterval)
   const poll = final.polls && resync !== null ? resync * (1 - JITTER + world.random() * 2 * JITTER) : null
-  const silent = known.unreachableSince !== null && final.polls ? Math.max(1_000, known.notBefore - world.now()) : null
+  const silent =
+    known.unreachableSince !== null && final.polls ? Math.max(1_000, known.notBefore - world.now()) : null
   return {
     result: "success",
     againMs: soonest(final.again, silent ?? poll),
@@ -138,7 +138,11 @@ export async function passTopology(
 }
 
 function isOfCalls({ event }: TopologyPlan["events"][number]): boolean {
-  return event.reason === "DefinitionRestored" || event.reason === "DefinitionAdopted" || event.reason === "Conflict"
+  return (
+    event.reason === "DefinitionRestored" ||
+    event.reason === "DefinitionAdopted" ||
+    event.reason === "Conflict"
+  )
 }
 
 function dedupe(events: TopologyPlan["events"]): TopologyPlan["events"] {

@@ -47,7 +47,8 @@ export class Election {
   /** Throws unless this process surely holds the lease. Each write goes through here. */
   readonly fence = (): void => {
     const { world } = this.options
-    if (this.renewedAt === null || world.monotonic() - this.renewedAt >= RENEW_DEADLINE_MS) throw new NotLeader()
+    if (this.renewedAt === null || world.monotonic() - this.renewedAt >= RENEW_DEADLINE_MS)
+      throw new NotLeader()
   }
 
   start(): void {
@@ -133,7 +134,13 @@ export class Election {
     const { resourceVersion, uid } = lease.metadata
     await this.ifUncontested(
       () =>
-        api.mergePatch(KIND.lease, namespace, LEASE_NAME, { metadata: { resourceVersion, uid }, spec }, signal),
+        api.mergePatch(
+          KIND.lease,
+          namespace,
+          LEASE_NAME,
+          { metadata: { resourceVersion, uid }, spec },
+          signal,
+        ),
       began,
       onLeading,
     )

@@ -88,7 +88,10 @@ export class Events {
   private permit(uid: string, now: number): boolean {
     if (this.budgets.size >= REMEMBERED_MAX) this.budgets.clear()
     const budget = this.budgets.get(uid) ?? { tokens: PER_MINUTE, at: now }
-    budget.tokens = Math.min(PER_MINUTE, budget.tokens + (Math.max(0, now - budget.at) / MINUTE_MS) * PER_MINUTE)
+    budget.tokens = Math.min(
+      PER_MINUTE,
+      budget.tokens + (Math.max(0, now - budget.at) / MINUTE_MS) * PER_MINUTE,
+    )
     budget.at = now
     this.budgets.set(uid, budget)
     if (budget.tokens < 1) return false

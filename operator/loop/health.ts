@@ -2,7 +2,7 @@
 // what is known and start nothing.
 
 import { createHash, timingSafeEqual } from "node:crypto"
-import { fastify, type FastifyInstance } from "fastify"
+import { type FastifyInstance, fastify } from "fastify"
 import type { Metrics } from "./metrics.ts"
 
 export interface HealthOptions {
@@ -37,7 +37,10 @@ export async function openHealth(options: HealthOptions): Promise<Health> {
     const [, given = ""] = /^Bearer (.+)$/.exec(request.headers.authorization ?? "") ?? []
     const token = options.token()
     if (token === null || !equal(given, token))
-      return reply.code(401).header("www-authenticate", 'Bearer realm="fitz-operator"').send({ error: "unauthorized" })
+      return reply
+        .code(401)
+        .header("www-authenticate", 'Bearer realm="fitz-operator"')
+        .send({ error: "unauthorized" })
     const { registry } = options.metrics
     return reply.header("content-type", registry.contentType).send(await registry.metrics())
   })

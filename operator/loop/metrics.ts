@@ -1,7 +1,7 @@
 // The operator's metrics (operator.md §8.2), under controller-runtime's names where it has them, so that existing dashboards
 // fit. Only two gauges carry a broker's name; nothing here decides.
 
-import { Counter, Gauge, Histogram, collectDefaultMetrics, Registry } from "prom-client"
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client"
 import type { ApiCounters } from "../cluster/api.ts"
 import type { BrokerCounters } from "../cluster/broker.ts"
 import type { IoCounters } from "../cluster/observe.ts"
@@ -30,7 +30,12 @@ export class Metrics {
   private counter(name: string, help: string, labels: readonly string[]): void {
     this.counters.set(name, new Counter({ name, help, labelNames: [...labels], registers: [this.registry] }))
   }
-  private gauge(name: string, help: string, labels: readonly string[], collect?: (gauge: Gauge) => void): void {
+  private gauge(
+    name: string,
+    help: string,
+    labels: readonly string[],
+    collect?: (gauge: Gauge) => void,
+  ): void {
     const gauge: Gauge = new Gauge({
       name,
       help,
@@ -56,7 +61,9 @@ export class Metrics {
   private describe(): void {
     this.counter("controller_runtime_reconcile_total", "Passes by outcome.", ["controller", "result"])
     this.counter("controller_runtime_reconcile_errors_total", "Passes that failed.", ["controller"])
-    this.counter("controller_runtime_terminal_reconcile_errors_total", "Passes that ended in a bug.", ["controller"])
+    this.counter("controller_runtime_terminal_reconcile_errors_total", "Passes that ended in a bug.", [
+      "controller",
+    ])
     this.histogram("controller_runtime_reconcile_time_seconds", "Length of a pass.", ["controller"])
     this.gauge("controller_runtime_active_workers", "Workers at work.", ["controller"])
     this.gauge("controller_runtime_max_concurrent_reconciles", "Workers there are.", ["controller"])
@@ -64,21 +71,36 @@ export class Metrics {
     this.counter("workqueue_adds_total", "Keys added.", ["name"])
     this.histogram("workqueue_queue_duration_seconds", "How long keys waited.", ["name"])
     this.histogram("workqueue_work_duration_seconds", "How long keys were worked on.", ["name"])
-    this.gauge("workqueue_unfinished_work_seconds", "Age of all passes that run, summed.", ["name"], gauge => {
-      for (const [name, since] of this.unfinished)
-        gauge.set({ name }, [...since].reduce((sum, { since: at }) => sum + (performance.now() - at) / 1_000, 0))
-    })
-    this.gauge("workqueue_longest_running_processor_seconds", "Age of the oldest pass that runs.", ["name"], gauge => {
-      for (const [name, since] of this.unfinished)
-        gauge.set(
-          { name },
-          [...since].reduce((most, { since: at }) => Math.max(most, (performance.now() - at) / 1_000), 0),
-        )
-    })
+    this.gauge(
+      "workqueue_unfinished_work_seconds",
+      "Age of all passes that run, summed.",
+      ["name"],
+      gauge => {
+        for (const [name, since] of this.unfinished)
+          gauge.set(
+            { name },
+            [...since].reduce((sum, { since: at }) => sum + (performance.now() - at) / 1_000, 0),
+          )
+      },
+    )
+    this.gauge(
+      "workqueue_longest_running_processor_seconds",
+      "Age of the oldest pass that runs.",
+      ["name"],
+      gauge => {
+        for (const [name, since] of this.unfinished)
+          gauge.set(
+            { name },
+            [...since].reduce((most, { since: at }) => Math.max(most, (performance.now() - at) / 1_000), 0),
+          )
+      },
+    )
     this.counter("workqueue_retries_total", "Keys tried again after a failure.", ["name"])
     this.counter("rest_client_requests_total", "Requests to the Kubernetes API.", ["code", "method"])
     this.gauge("leader_election_master_status", "1 where this process leads.", ["name"])
-    this.counter("fitz_operator_reconcile_steady_state_total", "Passes that had nothing to write.", ["controller"])
+    this.counter("fitz_operator_reconcile_steady_state_total", "Passes that had nothing to write.", [
+      "controller",
+    ])
     this.gauge("fitz_operator_last_success_timestamp_seconds", "When a pass last did well.", ["controller"])
     this.counter("fitz_operator_writes_total", "Writes to the Kubernetes API.", ["kind", "verb"])
     this.counter("fitz_operator_watch_restarts_total", "Watches that had to begin again.", ["kind", "reason"])
@@ -107,7 +129,8 @@ export class Metrics {
     request: (method, status) => this.inc("rest_client_requests_total", { method, code: String(status) }),
   }
   readonly brokers: BrokerCounters = {
-    request: (method, status) => this.inc("fitz_operator_broker_requests_total", { method, code: String(status) }),
+    request: (method, status) =>
+      this.inc("fitz_operator_broker_requests_total", { method, code: String(status) }),
   }
   readonly io: IoCounters = {
     wrote: (kind, verb) => this.inc("fitz_operator_writes_total", { kind, verb }),
@@ -152,7 +175,9 @@ export class Metrics {
       pass: (result, seconds) => {
         this.inc("controller_runtime_reconcile_total", { controller: name, result })
         if (result === "error") this.inc("controller_runtime_reconcile_errors_total", { controller: name })
-        this.histograms.get("controller_runtime_reconcile_time_seconds")!.observe({ controller: name }, seconds)
+        this.histograms
+          .get("controller_runtime_reconcile_time_seconds")!
+          .observe({ controller: name }, seconds)
         this.histograms.get("workqueue_work_duration_seconds")!.observe({ name }, seconds)
       },
       terminal: () => this.inc("controller_runtime_terminal_reconcile_errors_total", { controller: name }),
@@ -163,7 +188,9 @@ export class Metrics {
       },
       steady: () => this.inc("fitz_operator_reconcile_steady_state_total", { controller: name }),
       succeeded: at =>
-        this.gauges.get("fitz_operator_last_success_timestamp_seconds")!.set({ controller: name }, at / 1_000),
+        this.gauges
+          .get("fitz_operator_last_success_timestamp_seconds")!
+          .set({ controller: name }, at / 1_000),
       depth: value => this.gauges.get("workqueue_depth")!.set({ name }, value),
       added: () => this.inc("workqueue_adds_total", { name }),
       retried: () => this.inc("workqueue_retries_total", { name }),

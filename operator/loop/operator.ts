@@ -5,7 +5,14 @@ import type { KubeApi } from "../cluster/api.ts"
 import { BrokerCalls, type Resolve } from "../cluster/broker.ts"
 import { Memory } from "../cluster/memory.ts"
 import { type Cache, credentialsFor, type Io } from "../cluster/observe.ts"
-import { BROKER_LABEL, KIND, type KindName, type KubeObject, MANAGED_BY_LABEL, MANAGER } from "../plan/object.ts"
+import {
+  BROKER_LABEL,
+  KIND,
+  type KindName,
+  type KubeObject,
+  MANAGED_BY_LABEL,
+  MANAGER,
+} from "../plan/object.ts"
 import { podFacts } from "../plan/pods.ts"
 import { brokerOf } from "../plan/topology.ts"
 import { RESYNC_MS, type Settings } from "../plan/types.ts"
@@ -130,7 +137,9 @@ export class Operator {
     await this.discover()
     const { world } = this.options
     await new Promise<void>((resolve, reject) => {
-      const late = world.later(SYNC_MS, () => reject(new Error(`not all kinds could be listed: ${this.unsynced()}`)))
+      const late = world.later(SYNC_MS, () =>
+        reject(new Error(`not all kinds could be listed: ${this.unsynced()}`)),
+      )
       const look = (): void => {
         if (this.abort.signal.aborted) reject(this.abort.signal.reason as Error)
         else if (this.synced) {
@@ -143,7 +152,9 @@ export class Operator {
   }
 
   private unsynced(): string {
-    return [...this.stores.values()].flatMap(store => (store.synced ? [] : [KIND[store.kind].plural])).join(", ")
+    return [...this.stores.values()]
+      .flatMap(store => (store.synced ? [] : [KIND[store.kind].plural]))
+      .join(", ")
   }
 
   /** Starts working. Every broker gets a pass. */
@@ -262,7 +273,8 @@ export class Operator {
     const broker = object.metadata.labels?.[BROKER_LABEL]
     if (broker === undefined) return
     this.brokers.add(`${namespace}/${broker}`)
-    if (kind === "pod" && incarnation(now) !== incarnation(before)) this.topology.add(`${namespace}/${broker}`)
+    if (kind === "pod" && incarnation(now) !== incarnation(before))
+      this.topology.add(`${namespace}/${broker}`)
   }
 }
 

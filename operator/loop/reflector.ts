@@ -45,11 +45,20 @@ export class Reflector {
       } catch (error) {
         if (signal.aborted) return
         const gone = error instanceof KubeError && (error.status === 410 || error.reason === "Expired")
-        const reason = gone ? "expired" : error instanceof KubeError && error.status > 0 ? String(error.status) : "broken"
+        const reason = gone
+          ? "expired"
+          : error instanceof KubeError && error.status > 0
+            ? String(error.status)
+            : "broken"
         onRestart?.(reason)
         if (gone) this.version = null
         this.failures++
-        world.log("debug", "a watch begins again", { kind: store.kind, namespace, reason, failures: this.failures })
+        world.log("debug", "a watch begins again", {
+          kind: store.kind,
+          namespace,
+          reason,
+          failures: this.failures,
+        })
         await this.pause(this.failures, signal)
       }
     }
@@ -99,7 +108,11 @@ export class Reflector {
           },
           onEvent: ({ type, object }) => {
             if (type === "ERROR") {
-              const { code = 0, reason = "", message = "" } = object as unknown as {
+              const {
+                code = 0,
+                reason = "",
+                message = "",
+              } = object as unknown as {
                 code?: number
                 reason?: string
                 message?: string

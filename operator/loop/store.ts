@@ -1,9 +1,9 @@
 // Objects of one kind as the watch last showed them (operator.md §8.2): frozen, trimmed, indexed. A write of ours may be
 // put in ahead of its event; an older version of the same object never replaces a newer one.
 
-import { brokerOf } from "../plan/topology.ts"
 import { BROKER_LABEL, type KindName, type KubeObject, MANAGER, TOPOLOGY_MANAGER } from "../plan/object.ts"
 import { trimPod } from "../plan/pods.ts"
+import { brokerOf } from "../plan/topology.ts"
 
 export type Change = (now: KubeObject | null, before: KubeObject | null) => void
 
@@ -120,7 +120,8 @@ export class Store {
     }
     for (const object of objects) {
       const before = this.objects.get(keyOf(object))
-      if (before !== undefined && before.metadata.resourceVersion === object.metadata.resourceVersion) continue
+      if (before !== undefined && before.metadata.resourceVersion === object.metadata.resourceVersion)
+        continue
       if (before !== undefined && before.metadata.uid !== object.metadata.uid) this.remove(before)
       this.put(object)
     }

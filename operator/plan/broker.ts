@@ -20,7 +20,16 @@ import { conditionsOf, type Finding, finding, type ReasonOf, type StalledReason 
 import { difference, heldByOthers } from "./difference.ts"
 import { conditionOf, hasReason, planKeys, soonest } from "./keys.ts"
 import { dashboard, prometheusRule, serviceMonitor } from "./monitoring.ts"
-import { at, controllerUid, type KindName, type KubeObject, MANAGER, numberAt, textAt, UID_LABEL } from "./object.ts"
+import {
+  at,
+  controllerUid,
+  type KindName,
+  type KubeObject,
+  MANAGER,
+  numberAt,
+  textAt,
+  UID_LABEL,
+} from "./object.ts"
 import { stuck } from "./pods.ts"
 import { imageOf, RESTART, statefulSet } from "./template.ts"
 import {
@@ -83,14 +92,18 @@ class Notes {
 export function planBroker(o: BrokerObserved): BrokerPlan {
   const { broker, spec } = o
   const generation = broker.metadata.generation ?? 0
-  const empty: BrokerPlan = { actions: [], status: null, findings: [], events: [], again: null, asksBroker: false }
+  const empty: BrokerPlan = {
+    actions: [],
+    status: null,
+    findings: [],
+    events: [],
+    again: null,
+    asksBroker: false,
+  }
   // What is going is collected through its owner; nothing is made for it any more.
   if (broker.metadata.deletionTimestamp !== undefined) return empty
   if (typeof spec === "string") {
-    const findings = [
-      finding("Ready", "InvalidChild", spec),
-      finding("Stalled", "InvalidChild", spec),
-    ]
+    const findings = [finding("Ready", "InvalidChild", spec), finding("Stalled", "InvalidChild", spec)]
     return {
       ...empty,
       findings,
@@ -129,7 +142,11 @@ function planReadable(o: BrokerObserved, spec: BrokerSpec, generation: number): 
   const write = (
     name: keyof Children,
     object: KubeObject,
-    options: { required?: boolean; force?: boolean; refusedAs?: "ShrinkRefused" | "ExpansionUnsupported" | null } = {},
+    options: {
+      required?: boolean
+      force?: boolean
+      refusedAs?: "ShrinkRefused" | "ExpansionUnsupported" | null
+    } = {},
   ): void => {
     const live = o.children[name]
     const existing = name === "claim" && spec.storage.existingClaim !== undefined
@@ -150,7 +167,8 @@ function planReadable(o: BrokerObserved, spec: BrokerSpec, generation: number): 
   }
   const remove = (name: keyof Children): void => {
     const live = o.children[name]
-    if (live === null || controllerUid(live) !== owner.uid || live.metadata.deletionTimestamp !== undefined) return
+    if (live === null || controllerUid(live) !== owner.uid || live.metadata.deletionTimestamp !== undefined)
+      return
     notes.actions.push({
       do: "delete",
       child: name,
@@ -173,17 +191,23 @@ function planReadable(o: BrokerObserved, spec: BrokerSpec, generation: number): 
         existing === undefined ? claim(owner, spec, volume.request) : growth(owner, existing, volume.request)
       write("claim", object, { refusedAs: volume.refusedAs, required: volume.refusedAs === null })
       if (volume.growing)
-        notes.event("Normal", "VolumeGrowing", `The volume is to grow from ${volume.requested} to ${volume.request}.`)
+        notes.event(
+          "Normal",
+          "VolumeGrowing",
+          `The volume is to grow from ${volume.requested} to ${volume.request}.`,
+        )
     }
     write("headless", headless(owner))
     write("service", service(owner, spec))
-    if (spec.networkPolicy.enabled) write("networkPolicy", networkPolicy(owner, spec, settings, monitored(o, spec)))
+    if (spec.networkPolicy.enabled)
+      write("networkPolicy", networkPolicy(owner, spec, settings, monitored(o, spec)))
     else remove("networkPolicy")
     const first = o.children.statefulSet === null
     if (!storageRefused && (secretsThere || !first)) {
       write("statefulSet", rendered.object)
       const written = notes.actions.at(-1)
-      if (written?.do === "apply" && written.child === "statefulSet") statefulSetEvents(o, rendered.image, notes)
+      if (written?.do === "apply" && written.child === "statefulSet")
+        statefulSetEvents(o, rendered.image, notes)
     }
     write("disruptionBudget", disruptionBudget(owner, spec), { required: false })
     planMonitoring(o, owner, spec, notes, write, remove)
@@ -303,7 +327,8 @@ function foreignSecrets(o: BrokerObserved, spec: BrokerSpec, notes: Notes): bool
   ] as const) {
     if (named === undefined) continue
     if (facts === null || !facts.present || !facts.keyPresent) {
-      const what = facts?.present === true ? `key ${named.key} in the Secret ${named.name}` : `Secret ${named.name}`
+      const what =
+        facts?.present === true ? `key ${named.key} in the Secret ${named.name}` : `Secret ${named.name}`
       notes.stall("SecretMissing", `There is no ${what}.`)
       there = false
     } else if (!facts.valid) {
@@ -317,7 +342,11 @@ function foreignSecrets(o: BrokerObserved, spec: BrokerSpec, notes: Notes): bool
     o.existingSecret?.keyPresent === true &&
     o.existingSecret.bytes < SHORT_SECRET_BYTES
   if (short && o.children.statefulSet === null)
-    notes.event("Warning", "ShortSharedSecret", `The shared secret has fewer than ${SHORT_SECRET_BYTES} bytes.`)
+    notes.event(
+      "Warning",
+      "ShortSharedSecret",
+      `The shared secret has fewer than ${SHORT_SECRET_BYTES} bytes.`,
+    )
   return there
 }
 
@@ -369,10 +398,12 @@ function planMonitoring(
     ["dashboard", spec.monitoring.dashboard.mode, () => dashboard(owner, spec)],
   ] as const
   const wanted = objects.filter(([, mode]) => mode !== "Disabled")
-  for (const [name, mode] of objects) if (mode === "Disabled" && (o.monitoringServed || name === "dashboard")) remove(name)
+  for (const [name, mode] of objects)
+    if (mode === "Disabled" && (o.monitoringServed || name === "dashboard")) remove(name)
   if (wanted.length === 0) return
   if (!o.monitoringServed) {
-    if (wanted.some(([, mode]) => mode === "Enabled")) notes.findings.push(finding("MonitoringReady", "CRDMissing"))
+    if (wanted.some(([, mode]) => mode === "Enabled"))
+      notes.findings.push(finding("MonitoringReady", "CRDMissing"))
     return
   }
   const edited: string[] = []
@@ -386,12 +417,17 @@ function planMonitoring(
     write(name, object, { required: false, force: false })
   }
   const forbidden = o.failures.find(
-    ({ child, class: kind }) => ["serviceMonitor", "prometheusRule", "dashboard"].includes(child) && kind === "Forbidden",
+    ({ child, class: kind }) =>
+      ["serviceMonitor", "prometheusRule", "dashboard"].includes(child) && kind === "Forbidden",
   )
   if (forbidden !== undefined) notes.findings.push(finding("MonitoringReady", "Forbidden", forbidden.message))
   else if (edited.length > 0)
     notes.findings.push(
-      finding("MonitoringReady", "EditedByOther", `Fields of ${edited.join(", ")} belong to another manager.`),
+      finding(
+        "MonitoringReady",
+        "EditedByOther",
+        `Fields of ${edited.join(", ")} belong to another manager.`,
+      ),
     )
   else notes.findings.push(finding("MonitoringReady", "Applied"))
   const before = conditionOf(o.broker, "MonitoringReady")
@@ -435,7 +471,8 @@ function deletePods(o: BrokerObserved, pod: PodFacts | null, restartForResize: b
 function revisionOf(statefulSet: KubeObject | null): { updateRevision: string | null; observed: boolean } {
   return {
     updateRevision: textAt(statefulSet, "status", "updateRevision"),
-    observed: numberAt(statefulSet, "status", "observedGeneration") === (statefulSet?.metadata.generation ?? null),
+    observed:
+      numberAt(statefulSet, "status", "observedGeneration") === (statefulSet?.metadata.generation ?? null),
   }
 }
 
@@ -468,8 +505,12 @@ function storageFinding(o: BrokerObserved, volume: ReturnType<typeof decideVolum
   const stalled = notes.stalled.find(({ reason }) => reason === "ClaimNotOurs" || reason === "ClaimMissing")
   if (stalled !== undefined)
     return finding("StorageReady", stalled.reason as "ClaimNotOurs" | "ClaimMissing", stalled.message)
-  if (o.failures.some(({ refusedAs }) => refusedAs === "ShrinkRefused")) return finding("StorageReady", "ShrinkRefused")
-  if (volume.storage === "ExpansionUnsupported" && !notes.stalled.some(s => s.reason === "ExpansionUnsupported"))
+  if (o.failures.some(({ refusedAs }) => refusedAs === "ShrinkRefused"))
+    return finding("StorageReady", "ShrinkRefused")
+  if (
+    volume.storage === "ExpansionUnsupported" &&
+    !notes.stalled.some(s => s.reason === "ExpansionUnsupported")
+  )
     notes.stall("ExpansionUnsupported", "")
   if (notes.stalled.some(({ reason }) => reason === "ExpansionUnsupported"))
     return finding("StorageReady", "ExpansionUnsupported")
@@ -499,7 +540,11 @@ function judgePods(o: BrokerObserved, spec: BrokerSpec, pod: PodFacts | null, no
   const { updateRevision } = revisionOf(o.children.statefulSet)
   if (updateRevision !== null && pod.revision !== updateRevision) return
   const detail = pod.waitingMessage === "" ? "" : pod.waitingMessage.slice(0, 512)
-  if (pod.waiting === "ImagePullBackOff" || pod.waiting === "InvalidImageName" || pod.waiting === "ErrImageNeverPull")
+  if (
+    pod.waiting === "ImagePullBackOff" ||
+    pod.waiting === "InvalidImageName" ||
+    pod.waiting === "ErrImageNeverPull"
+  )
     notes.stall("ImagePull", detail)
   else if (pod.waiting === "CrashLoopBackOff") notes.stall("CrashLoop", `${pod.restarts} restarts so far.`)
   else if (pod.waiting === "CreateContainerConfigError") notes.stall("SecretMissing", detail)
@@ -560,7 +605,11 @@ function judgeReady(
   }
   const retrying = notes.findings.findIndex(({ type }) => type === "Reconciling")
   if (first !== undefined && retrying >= 0) notes.findings.splice(retrying, 1)
-  if (first === undefined && retrying < 0 && (moving || storage === "Resizing" || storage === "RestartPending"))
+  if (
+    first === undefined &&
+    retrying < 0 &&
+    (moving || storage === "Resizing" || storage === "RestartPending")
+  )
     notes.findings.push(finding("Reconciling", "Progressing"))
   notes.findings.push(
     blocking

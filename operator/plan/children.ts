@@ -164,7 +164,12 @@ export function service(owner: Owner, spec: BrokerSpec): KubeObject {
   )
 }
 
-export function networkPolicy(owner: Owner, spec: BrokerSpec, settings: Settings, monitored: boolean): KubeObject {
+export function networkPolicy(
+  owner: Owner,
+  spec: BrokerSpec,
+  settings: Settings,
+  monitored: boolean,
+): KubeObject {
   const { ingressFrom } = spec.networkPolicy
   const ports = [{ port: PORT, protocol: "TCP" }]
   const from = [

@@ -28,7 +28,10 @@ const STALLED = {
     "The volume claim belongs to another broker. To use its data, name it in spec.storage.existingClaim.",
   ),
   ClaimMissing: yes(B, "The claim in spec.storage.existingClaim does not exist. Create it or restore it."),
-  ClaimChange: yes(B, "The claim of a running broker cannot be exchanged. Stop the broker first (replicas: 0)."),
+  ClaimChange: yes(
+    B,
+    "The claim of a running broker cannot be exchanged. Stop the broker first (replicas: 0).",
+  ),
   ExpansionUnsupported: yes(B, "The storage class does not grow volumes. Lower spec.storage.size again."),
   SecretMissing: yes(B, "A Secret that the spec names, or the key in it, does not exist. Create it."),
   SecretInvalid: yes(B, "A Secret that the spec names does not hold what its type says. Correct it."),
@@ -37,7 +40,10 @@ const STALLED = {
   QuotaExceeded: yes(B, "A resource quota of the namespace is used up. Raise it or ask for less."),
   ImagePull: yes(B, "The image cannot be pulled. Correct spec.version, spec.image or spec.imagePullSecrets."),
   CrashLoop: yes(B, "The broker ends again and again. Read its log: kubectl logs, with --previous."),
-  Unschedulable: yes(B, "No node can take the pod. Look at resources, node selector, taints and the volume's zone."),
+  Unschedulable: yes(
+    B,
+    "No node can take the pod. Look at resources, node selector, taints and the volume's zone.",
+  ),
   NodeLost: yes(
     B,
     "The pod's node does not answer, so the pod cannot be ended safely. If the node is off for good, taint it: kubectl taint node <node> node.kubernetes.io/out-of-service=nodeshutdown:NoExecute.",
@@ -47,8 +53,14 @@ const STALLED = {
     B,
     "This operator may not read namespaces, so allowedNamespaces.from cannot be Selector. Use List.",
   ),
-  NotGranted: yes(D, "The broker does not take definitions from this namespace. See its topology.allowedNamespaces."),
-  RealmNotOwned: yes(D, "A schedule from another namespace needs a FitzRealm for its realm in its own namespace."),
+  NotGranted: yes(
+    D,
+    "The broker does not take definitions from this namespace. See its topology.allowedNamespaces.",
+  ),
+  RealmNotOwned: yes(
+    D,
+    "A schedule from another namespace needs a FitzRealm for its realm in its own namespace.",
+  ),
   Conflict: yes(D, "An older object declares the same thing. Remove one of the two."),
   NotOurs: yes(D, "Somebody else made this definition in the broker. Set adoptExisting to take it over."),
   InvalidDefinition: yes(D, "The definition cannot be valid. Correct the field that the message names."),
@@ -105,7 +117,10 @@ export const CATALOGUE = {
     polarity: "normal",
     reasons: {
       Bound: yes(B, "The volume has the size asked for."),
-      SizeBelowCapacity: yes(B, "spec.storage.size is below what the volume has already; volumes never shrink."),
+      SizeBelowCapacity: yes(
+        B,
+        "spec.storage.size is below what the volume has already; volumes never shrink.",
+      ),
       Provisioning: no(B, "The volume is being made."),
       Resizing: no(B, "The volume is growing."),
       RestartPending: no(B, "The volume has grown; the file system follows when the pod restarts."),
@@ -133,7 +148,10 @@ export const CATALOGUE = {
     reasons: {
       Applied: yes(B, "The monitoring objects are there."),
       EditedByOther: yes(B, "Somebody else set a field of a monitoring object; it is left alone."),
-      CRDMissing: no(B, "The cluster does not know the monitoring kinds; install Prometheus Operator's CRDs."),
+      CRDMissing: no(
+        B,
+        "The cluster does not know the monitoring kinds; install Prometheus Operator's CRDs.",
+      ),
       Forbidden: no(B, "The operator may not write monitoring objects."),
     },
   },
@@ -151,7 +169,10 @@ export const CATALOGUE = {
   UpdateAvailable: {
     polarity: "informational",
     reasons: {
-      TemplateChanged: yes(B, "This operator would render the pod differently; it does so with your next change."),
+      TemplateChanged: yes(
+        B,
+        "This operator would render the pod differently; it does so with your next change.",
+      ),
       DefaultImageChanged: yes(B, "The operator's default image has changed; set spec.version to take it."),
     },
   },

@@ -46,7 +46,12 @@ function metadataOf(metadata: Dict): Dict {
   return rest
 }
 
-function compare(wanted: Json | undefined, live: Json | undefined, name: string, path: string[]): string | null {
+function compare(
+  wanted: Json | undefined,
+  live: Json | undefined,
+  name: string,
+  path: string[],
+): string | null {
   if (wanted === undefined) return null
   if (Array.isArray(wanted)) {
     if (!Array.isArray(live)) return wanted.length === 0 && live === undefined ? null : path.join(".")
@@ -56,8 +61,13 @@ function compare(wanted: Json | undefined, live: Json | undefined, name: string,
       const twin =
         key === null
           ? live[index]
-          : live.find(other => isDict(other) && isDict(item) && other[key] === item[key] && twins(item, other))
-      const found = compare(item, twin, name, [...path, key === null ? `${index}` : String((item as Dict)[key])])
+          : live.find(
+              other => isDict(other) && isDict(item) && other[key] === item[key] && twins(item, other),
+            )
+      const found = compare(item, twin, name, [
+        ...path,
+        key === null ? `${index}` : String((item as Dict)[key]),
+      ])
       if (found !== null) return found
     }
     return null
@@ -85,7 +95,9 @@ function isScalar(value: Json | undefined): boolean {
 
 function keyOf(name: string, items: readonly Json[]): string | null {
   const keys = LIST_KEYS[name] ?? []
-  return keys.find(key => items.length > 0 && items.every(item => isDict(item) && item[key] !== undefined)) ?? null
+  return (
+    keys.find(key => items.length > 0 && items.every(item => isDict(item) && item[key] !== undefined)) ?? null
+  )
 }
 
 /** Ports with one number and two protocols are two entries. */
@@ -142,7 +154,8 @@ export function heldByOthers(wanted: KubeObject, live: KubeObject, manager: stri
     differing.length > 0 &&
     differing.every(
       path =>
-        theirs.some(entry => owns(entry.fieldsV1 ?? {}, path)) && !mine.some(entry => owns(entry.fieldsV1 ?? {}, path)),
+        theirs.some(entry => owns(entry.fieldsV1 ?? {}, path)) &&
+        !mine.some(entry => owns(entry.fieldsV1 ?? {}, path)),
     )
   )
 }

@@ -90,7 +90,10 @@ export function planKeys(o: KeysObserved): KeysPlan {
   const done = (
     found: Finding,
     again: number | null,
-    { asksBroker = false, state = signing?.state ?? null }: { asksBroker?: boolean; state?: RotationState | null } = {},
+    {
+      asksBroker = false,
+      state = signing?.state ?? null,
+    }: { asksBroker?: boolean; state?: RotationState | null } = {},
   ): KeysPlan => ({
     actions,
     events,
@@ -167,7 +170,8 @@ export function planKeys(o: KeysObserved): KeysPlan {
     return done(finding("AuthReady", "Rotating"), 0, { asksBroker: true })
   }
 
-  const published = keySet !== null && same([...keySet.kids].sort(), [...wantedKids(signing, state.phase)].sort())
+  const published =
+    keySet !== null && same([...keySet.kids].sort(), [...wantedKids(signing, state.phase)].sort())
   if (!published) actions.push(publicSet(state.phase === "Revoke" ? "next" : "all"))
 
   const loaded = o.view?.keys?.find(key => key.kid === signing.nextKid) !== undefined
@@ -185,7 +189,11 @@ export function planKeys(o: KeysObserved): KeysPlan {
           algorithm: spec.auth.algorithm,
           state: move("Publish", { rotateToken }),
         })
-        events.push({ type: "Normal", reason: "KeyRotationStarted", note: "A new signing key is being introduced." })
+        events.push({
+          type: "Normal",
+          reason: "KeyRotationStarted",
+          note: "A new signing key is being introduced.",
+        })
         return done(finding("AuthReady", "Rotating"), 0)
       }
       return done(
@@ -289,7 +297,9 @@ export function conditionOf(
   object: KubeObject,
   type: string,
 ): { status: string; reason: string; lastTransitionTime: string } | null {
-  const status = object["status"] as { conditions?: { type: string; status: string; reason: string }[] } | undefined
+  const status = object["status"] as
+    | { conditions?: { type: string; status: string; reason: string }[] }
+    | undefined
   const found = status?.conditions?.find(condition => condition.type === type)
   return (found as { status: string; reason: string; lastTransitionTime: string } | undefined) ?? null
 }

@@ -503,4 +503,3 @@ export function dashboard(owner: Owner, spec: BrokerSpec): KubeObject {
     { labels: spec.monitoring.dashboard.labels },
   )
 }
-

@@ -17,7 +17,8 @@ export function podFacts(pod: KubeObject): PodFacts {
   const container = listAt(pod, "status", "containerStatuses").find(entry => at(entry, "name") === "broker")
   const createdAt = timeAt(pod, "metadata", "creationTimestamp") ?? 0
   const restarts = numberAt(container, "restartCount") ?? 0
-  const unschedulable = textAt(scheduled, "reason") === "Unschedulable" && textAt(scheduled, "status") === "False"
+  const unschedulable =
+    textAt(scheduled, "reason") === "Unschedulable" && textAt(scheduled, "status") === "False"
   const uid = pod.metadata.uid ?? ""
   return {
     name: pod.metadata.name,
@@ -39,8 +40,16 @@ export function podFacts(pod: KubeObject): PodFacts {
 
 /** The fields of a pod that facts are read from: the rest need not be kept. */
 export function trimPod(pod: KubeObject): KubeObject {
-  const { name, namespace, uid, resourceVersion, creationTimestamp, deletionTimestamp, labels, ownerReferences } =
-    pod.metadata
+  const {
+    name,
+    namespace,
+    uid,
+    resourceVersion,
+    creationTimestamp,
+    deletionTimestamp,
+    labels,
+    ownerReferences,
+  } = pod.metadata
   return {
     apiVersion: pod.apiVersion,
     kind: pod.kind,

@@ -50,7 +50,10 @@ export function environment(owner: Owner, spec: BrokerSpec): { name: BrokerVaria
     ["FITZ_METRICS_PERMISSION", "metrics:read"],
     ["FITZ_ADMIN_AUTH_MODE", "required"],
     ["FITZ_REALMS_DECLARED_ONLY", topology.declaredRealmsOnly ? "true" : "false"],
-    ["FITZ_WS_ALLOWED_ORIGINS", websocket.allowedOrigins.length === 0 ? null : websocket.allowedOrigins.join(",")],
+    [
+      "FITZ_WS_ALLOWED_ORIGINS",
+      websocket.allowedOrigins.length === 0 ? null : websocket.allowedOrigins.join(","),
+    ],
     ["FITZ_DRAIN_SECONDS", String(shutdown.drainSeconds)],
     ["NODE_OPTIONS", heapMiB > 0 ? `--max-old-space-size=${heapMiB}` : null],
   ]
@@ -82,7 +85,10 @@ export function podTemplate(owner: Owner, spec: BrokerSpec, image: string, resta
             secret: {
               name: existing.name,
               items: [
-                { key: existing.key, path: existing.type === "HS256" ? "clients/secret" : "clients/jwks.json" },
+                {
+                  key: existing.key,
+                  path: existing.type === "HS256" ? "clients/secret" : "clients/jwks.json",
+                },
               ],
             },
           },
@@ -175,7 +181,9 @@ export function inputsHash(spec: BrokerSpec, restart: string | null): string {
   const plain = withoutDefaults(JSON.parse(JSON.stringify(spec)) as Json, SPEC_SCHEMA) as Dict
   const part = (group: string, fields: readonly string[]): Dict => {
     const source = isDict(plain[group]) ? plain[group] : {}
-    return Object.fromEntries(fields.flatMap(field => (source[field] === undefined ? [] : [[field, source[field]]])))
+    return Object.fromEntries(
+      fields.flatMap(field => (source[field] === undefined ? [] : [[field, source[field]]])),
+    )
   }
   const inputs = {
     ...Object.fromEntries(
@@ -216,7 +224,10 @@ function withImage(template: Dict, image: string): Dict {
 export function imageOf(object: unknown): string | null {
   const containers = at(object, "spec", "template", "spec", "containers")
   if (!Array.isArray(containers)) return null
-  return textAt(containers.find(container => at(container, "name") === "broker"), "image")
+  return textAt(
+    containers.find(container => at(container, "name") === "broker"),
+    "image",
+  )
 }
 
 /** The StatefulSet as it should be now, given the one that is there. */

@@ -1,13 +1,13 @@
 // The plan of a broker's realms and schedules (operator.md §6): all resources that refer to it against all rows it
 // holds, conflicts judged in one place. Pure; what the broker answered is part of the observation.
 
+import type { BrokerSpec, LabelSelector } from "../kinds/broker.ts"
 import {
   type RealmSpec,
-  type ScheduleSpec,
   realmSpec as realmSchema,
+  type ScheduleSpec,
   scheduleSpec as scheduleSchema,
 } from "../kinds/definitions.ts"
-import type { BrokerSpec, LabelSelector } from "../kinds/broker.ts"
 import type { Condition } from "../kinds/status.ts"
 import { PAUSED } from "./broker.ts"
 import { conditionsOf, type Finding, finding, type StalledReason } from "./conditions.ts"
@@ -74,7 +74,10 @@ export interface TopologyObserved {
   readonly realms: readonly KubeObject[]
   readonly schedules: readonly KubeObject[]
   /** Labels by namespace; null where they cannot be read. */
-  readonly namespaces: ReadonlyMap<string, { labels: Readonly<Record<string, string>>; going: boolean }> | null
+  readonly namespaces: ReadonlyMap<
+    string,
+    { labels: Readonly<Record<string, string>>; going: boolean }
+  > | null
   /** Null: not known in this pass. */
   readonly rows: BrokerRows | null
   /** The storage that the last pass saw. */
@@ -213,11 +216,21 @@ function readDefinition(object: KubeObject, kind: "realm" | "schedule"): Definit
     owner: managedBy(object),
     going: object.metadata.deletionTimestamp !== undefined,
   }
-  const parsed = kind === "realm" ? realmSchema.safeParse(object["spec"]) : scheduleSchema.safeParse(object["spec"])
+  const parsed =
+    kind === "realm" ? realmSchema.safeParse(object["spec"]) : scheduleSchema.safeParse(object["spec"])
   if (!parsed.success) {
     const [issue] = parsed.error.issues
     const problem = `spec.${issue?.path.join(".") ?? ""}: ${issue?.message ?? "invalid"}`
-    return { ...shared, claim: "", adopts: false, paused: false, deletes: false, realm: "", problem, spec: null }
+    return {
+      ...shared,
+      claim: "",
+      adopts: false,
+      paused: false,
+      deletes: false,
+      realm: "",
+      problem,
+      spec: null,
+    }
   }
   const spec = parsed.data
   const policies = {
@@ -265,7 +278,8 @@ function older(a: Definition, b: Definition): number {
 }
 
 export function matches(selector: LabelSelector, labels: Readonly<Record<string, string>>): boolean {
-  for (const [key, value] of Object.entries(selector.matchLabels ?? {})) if (labels[key] !== value) return false
+  for (const [key, value] of Object.entries(selector.matchLabels ?? {}))
+    if (labels[key] !== value) return false
   return (selector.matchExpressions ?? []).every(({ key, operator, values = [] }) => {
     const value = labels[key]
     if (operator === "Exists") return value !== undefined
@@ -294,7 +308,11 @@ function granted(o: TopologyObserved, namespace: string): boolean {
 
 type Verdict =
   | { readonly is: "ready" }
-  | { readonly is: "moving"; readonly reason: "Pushing" | "BrokerNotFound" | "BrokerStopped" | "BrokerUnreachable" | "Deleting"; readonly message?: string }
+  | {
+      readonly is: "moving"
+      readonly reason: "Pushing" | "BrokerNotFound" | "BrokerStopped" | "BrokerUnreachable" | "Deleting"
+      readonly message?: string
+    }
   | { readonly is: "stalled"; readonly reason: StalledReason; readonly message: string }
   /** Too early to say anything new. */
   | { readonly is: "unchanged" }
@@ -307,7 +325,12 @@ export function planTopology(o: TopologyObserved): TopologyPlan {
   const events: { about: KubeObject; event: PlannedEvent }[] = []
   const verdicts = new Map<Definition, Verdict>()
   let again: number | null = null
-  const tell = (about: KubeObject, type: PlannedEvent["type"], reason: PlannedEvent["reason"], note: string): void => {
+  const tell = (
+    about: KubeObject,
+    type: PlannedEvent["type"],
+    reason: PlannedEvent["reason"],
+    note: string,
+  ): void => {
     events.push({ about, event: { type, reason, note } })
   }
 
@@ -326,7 +349,8 @@ export function planTopology(o: TopologyObserved): TopologyPlan {
   for (const each of all) {
     if (each.going) continue
     const namespace = each.object.metadata.namespace ?? ""
-    if (each.problem !== null) verdicts.set(each, { is: "stalled", reason: "InvalidDefinition", message: each.problem })
+    if (each.problem !== null)
+      verdicts.set(each, { is: "stalled", reason: "InvalidDefinition", message: each.problem })
     else if (!gone && !granted(o, namespace))
       verdicts.set(each, {
         is: "stalled",
@@ -361,7 +385,9 @@ export function planTopology(o: TopologyObserved): TopologyPlan {
     }
   }
 
-  const rowOf = (each: Definition): { managedBy: string | null; etag: string | null; equal: boolean } | null => {
+  const rowOf = (
+    each: Definition,
+  ): { managedBy: string | null; etag: string | null; equal: boolean } | null => {
     if (rows === null || each.spec === null) return null
     if (each.kind === "realm") {
       const row = rows.realms.find(({ realm, declared }) => realm === each.realm && declared)
@@ -404,7 +430,8 @@ export function planTopology(o: TopologyObserved): TopologyPlan {
     if (rows === null || stopped || brokerPaused) {
       const since = Date.parse(object.metadata.deletionTimestamp ?? "")
       const going = o.namespaces?.get(object.metadata.namespace ?? "")?.going === true
-      if (going && o.unreachableSince !== null) letGo("The namespace is going and the broker does not answer.")
+      if (going && o.unreachableSince !== null)
+        letGo("The namespace is going and the broker does not answer.")
       else if ((stopped || o.unreachableSince !== null) && o.now >= since + GIVE_UP_MS)
         letGo("The broker has not answered for ten minutes.")
       else again = soonest(again, Math.max(0, since + GIVE_UP_MS - o.now))
@@ -454,7 +481,8 @@ export function planTopology(o: TopologyObserved): TopologyPlan {
       const fresh = conditionOf(object, "Ready") === null
       const generation = object.metadata.generation ?? 0
       const unseen = numberAt(object, "status", "observedGeneration") !== generation
-      const stalledStopped = hasReason(object, "Ready", "BrokerStopped") || hasReason(object, "Ready", "BrokerNotFound")
+      const stalledStopped =
+        hasReason(object, "Ready", "BrokerStopped") || hasReason(object, "Ready", "BrokerNotFound")
       if (since !== null && o.now - since >= UNREACHABLE_MS)
         verdicts.set(each, { is: "moving", reason: "BrokerUnreachable" })
       else if (fresh || unseen || stalledStopped) verdicts.set(each, { is: "moving", reason: "Pushing" })
@@ -465,7 +493,8 @@ export function planTopology(o: TopologyObserved): TopologyPlan {
       continue
     }
     const rejected = o.rejections.find(
-      ({ uid, generation }) => uid === object.metadata.uid && generation === (object.metadata.generation ?? 0),
+      ({ uid, generation }) =>
+        uid === object.metadata.uid && generation === (object.metadata.generation ?? 0),
     )
     if (rejected !== undefined) {
       verdicts.set(each, {
@@ -493,7 +522,12 @@ export function planTopology(o: TopologyObserved): TopologyPlan {
     if (each.paused || brokerPaused) continue
     const wasSynced = hasReason(object, "Ready", "Synced")
     if (row === null && wasSynced && o.lastStorageId !== null && rows.storageId === o.lastStorageId)
-      tell(object, "Warning", "DefinitionRestored", "Somebody removed the definition in the broker; it is put back.")
+      tell(
+        object,
+        "Warning",
+        "DefinitionRestored",
+        "Somebody removed the definition in the broker; it is put back.",
+      )
     if (row !== null && !mine)
       tell(object, "Normal", "DefinitionAdopted", `Taken over from ${row.managedBy ?? "nobody"}.`)
     pushes.push(push(each, row?.etag ?? null))
@@ -511,14 +545,19 @@ export function planTopology(o: TopologyObserved): TopologyPlan {
     const status = { object: each.object, status: statusOf(o, each, verdict, brokerPaused) }
     statuses.push(status)
     const generation = each.object.metadata.generation ?? 0
-    if (pushed && numberAt(each.object, "status", "observedGeneration") !== generation) acknowledge.push(status)
+    if (pushed && numberAt(each.object, "status", "observedGeneration") !== generation)
+      acknowledge.push(status)
     if (verdict.is === "ready" && !hasReason(each.object, "Ready", "Synced"))
       tell(each.object, "Normal", "DefinitionPushed", "The broker holds the definition.")
     if (verdict.is === "stalled" && !hasReason(each.object, "Stalled", verdict.reason))
       tell(each.object, "Warning", "Stalled", `${verdict.reason}: ${verdict.message}`.slice(0, 1_000))
   }
 
-  if (o.broker !== null && orphans !== null && orphans.length > (numberAt(o.broker, "status", "topology", "orphans") ?? 0))
+  if (
+    o.broker !== null &&
+    orphans !== null &&
+    orphans.length > (numberAt(o.broker, "status", "topology", "orphans") ?? 0)
+  )
     tell(
       o.broker,
       "Warning",
@@ -581,7 +620,8 @@ function orphansOf(all: readonly Definition[], rows: BrokerRows): string[] {
   const held = new Set(all.map(each => `${each.owner} ${each.claim}`))
   const out: string[] = []
   for (const { realm, declared, managedBy: by } of rows.realms)
-    if (declared && by?.startsWith("k8s:") === true && !held.has(`${by} ${realmClaim(realm)}`)) out.push(`realm ${realm}`)
+    if (declared && by?.startsWith("k8s:") === true && !held.has(`${by} ${realmClaim(realm)}`))
+      out.push(`realm ${realm}`)
   for (const { family, route, managedBy: by } of rows.schedules)
     if (by?.startsWith("k8s:") === true && !held.has(`${by} ${scheduleClaim(family, route)}`))
       out.push(`schedule ${Object.values(route).join("/")}`)
@@ -595,14 +635,21 @@ function statusOf(o: TopologyObserved, each: Definition, verdict: Verdict, broke
   const findings: Finding[] = []
   if (verdict.is === "ready") findings.push(finding("Ready", "Synced"))
   else if (verdict.is === "stalled")
-    findings.push(finding("Ready", verdict.reason, verdict.message), finding("Stalled", verdict.reason, verdict.message))
+    findings.push(
+      finding("Ready", verdict.reason, verdict.message),
+      finding("Stalled", verdict.reason, verdict.message),
+    )
   else if (verdict.is === "moving") {
     findings.push(finding("Ready", verdict.reason, verdict.message))
     if (verdict.reason === "Pushing" || verdict.reason === "Deleting")
       findings.push(
         finding(
           "Reconciling",
-          o.rows === null ? "WaitingForBroker" : verdict.reason === "Pushing" ? "NewGeneration" : "Progressing",
+          o.rows === null
+            ? "WaitingForBroker"
+            : verdict.reason === "Pushing"
+              ? "NewGeneration"
+              : "Progressing",
         ),
       )
     else if (verdict.reason === "BrokerUnreachable" || verdict.reason === "BrokerNotFound")
@@ -636,7 +683,9 @@ function brokerStatus(
   const live = all.filter(each => !each.going)
   const isReady = (each: Definition): boolean => {
     const verdict = verdicts.get(each)
-    return verdict?.is === "ready" || (verdict?.is === "unchanged" && hasReason(each.object, "Ready", "Synced"))
+    return (
+      verdict?.is === "ready" || (verdict?.is === "unchanged" && hasReason(each.object, "Ready", "Synced"))
+    )
   }
   const count = (kind: "realm" | "schedule", ready: boolean): number =>
     live.filter(each => each.kind === kind && (!ready || isReady(each))).length
@@ -662,9 +711,7 @@ function brokerStatus(
     found = finding(
       "TopologySynced",
       "OrphansPresent",
-      orphans === null
-        ? undefined
-        : `Without a resource: ${orphans.slice(0, ORPHANS_NAMED).join(", ")}.`,
+      orphans === null ? undefined : `Without a resource: ${orphans.slice(0, ORPHANS_NAMED).join(", ")}.`,
     )
   else found = finding("TopologySynced", "InSync")
   const kept = (at(broker, "status", "conditions") as Condition[] | undefined) ?? []

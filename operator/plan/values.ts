@@ -29,7 +29,8 @@ const FACTORS: Readonly<Record<string, readonly [bigint, bigint]>> = (() => {
     m: [1n, 1_000n],
     "": [1n, 1n],
   }
-  for (const [index, unit] of ["k", "M", "G", "T", "P", "E"].entries()) table[unit] = [1000n ** BigInt(index + 1), 1n]
+  for (const [index, unit] of ["k", "M", "G", "T", "P", "E"].entries())
+    table[unit] = [1000n ** BigInt(index + 1), 1n]
   for (const [index, unit] of ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"].entries())
     table[unit] = [1024n ** BigInt(index + 1), 1n]
   return table

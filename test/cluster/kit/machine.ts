@@ -12,7 +12,8 @@ import { promisify } from "node:util"
 
 const run = promisify(execFile)
 const HERE = fileURLToPath(new URL("..", import.meta.url))
-export const CACHE = process.env["CLUSTER_CACHE"] ?? join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "cluster")
+export const CACHE =
+  process.env["CLUSTER_CACHE"] ?? join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "cluster")
 
 export interface Machine {
   /** A cluster of the caller's own, or null. */

@@ -2,18 +2,17 @@
 // operator.md §9, and tools to act as a user and to look on. Operators can be killed after their n-th write.
 
 import { randomBytes } from "node:crypto"
-import { readFileSync, writeFileSync } from "node:fs"
-import { mkdtempSync } from "node:fs"
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { parseAllDocuments } from "yaml"
 import { inject } from "vitest"
+import { parseAllDocuments } from "yaml"
 import { type KubeApi, KubeError, loadKubeConfig, openApi } from "../../../operator/cluster/api.ts"
 import type { Resolve } from "../../../operator/cluster/broker.ts"
+import { printed } from "../../../operator/generate.ts"
 import { roles } from "../../../operator/kinds/rbac.ts"
 import { Operator } from "../../../operator/loop/operator.ts"
-import { at, type Kind, KIND, type KindName, type KubeObject } from "../../../operator/plan/object.ts"
-import { printed } from "../../../operator/generate.ts"
+import { at, KIND, type Kind, type KindName, type KubeObject } from "../../../operator/plan/object.ts"
 import type { Settings } from "../../../operator/plan/types.ts"
 import { kubectl, up } from "./machine.ts"
 import { type SteeredWorld, steeredWorld } from "./world.ts"
@@ -54,12 +53,19 @@ async function open(): Promise<Cluster> {
     return true
   })
   const current = config.getCurrentCluster()!
-  const ca = current.caData === undefined ? readFileSync(current.caFile!, "utf8") : Buffer.from(current.caData, "base64").toString()
+  const ca =
+    current.caData === undefined
+      ? readFileSync(current.caFile!, "utf8")
+      : Buffer.from(current.caData, "base64").toString()
   return { kubeconfig, api, server: current.server, ca }
 }
 
 /** Waits until something holds. What fails on the way counts as "not yet". */
-export async function until<T>(what: string, look: () => Promise<T | null | false | undefined>, ms = 60_000): Promise<T> {
+export async function until<T>(
+  what: string,
+  look: () => Promise<T | null | false | undefined>,
+  ms = 60_000,
+): Promise<T> {
   const end = Date.now() + ms
   let last: unknown = null
   for (;;) {
@@ -189,11 +195,16 @@ export class Scenario {
         clusters: [
           {
             name: "test",
-            cluster: { server, "certificate-authority-data": Buffer.from(this.cluster.ca).toString("base64") },
+            cluster: {
+              server,
+              "certificate-authority-data": Buffer.from(this.cluster.ca).toString("base64"),
+            },
           },
         ],
         users: [{ name: "operator", user: { token: this.token } }],
-        contexts: [{ name: "test", context: { cluster: "test", user: "operator", namespace: this.namespace } }],
+        contexts: [
+          { name: "test", context: { cluster: "test", user: "operator", namespace: this.namespace } },
+        ],
       }),
       { mode: 0o600 },
     )
@@ -239,7 +250,10 @@ export class Scenario {
     operator.io.calls.carryOut = async (target, call, signal) => {
       if (counted.dead) return new Promise<void>(() => undefined)
       await carryOut(target, call, signal)
-      return counted.count({ verb: call.do, kind: `broker ${call.what}`, name: call.owner.metadata.name }, undefined)
+      return counted.count(
+        { verb: call.do, kind: `broker ${call.what}`, name: call.owner.metadata.name },
+        undefined,
+      )
     }
     const running: Running = {
       operator,
@@ -330,7 +344,8 @@ export class Scenario {
     let writes = -1
     let calm = 0
     await until("the operator is quiet", async () => {
-      const idle = operator.brokers.queue.idle && operator.topology.queue.idle && counted.writes.length === writes
+      const idle =
+        operator.brokers.queue.idle && operator.topology.queue.idle && counted.writes.length === writes
       writes = counted.writes.length
       calm = idle ? calm + 1 : 0
       return calm >= 12
@@ -341,7 +356,10 @@ export class Scenario {
   async events(name: string, namespace = this.namespace): Promise<string[]> {
     const events = await this.list("event", namespace)
     return events
-      .filter(event => at(event, "regarding", "name") === name && at(event, "reportingController") === "fitz.dev/operator")
+      .filter(
+        event =>
+          at(event, "regarding", "name") === name && at(event, "reportingController") === "fitz.dev/operator",
+      )
       .map(event => String(event["reason"]))
   }
 
@@ -357,7 +375,9 @@ export class Scenario {
       for (const kind of ["realm", "schedule"] as const)
         for (const object of await this.list(kind, namespace))
           if ((object.metadata.finalizers ?? []).length > 0)
-            await this.patch(kind, object.metadata.name, { metadata: { finalizers: null } }, namespace).catch(ignoreGone)
+            await this.patch(kind, object.metadata.name, { metadata: { finalizers: null } }, namespace).catch(
+              ignoreGone,
+            )
       const object = await this.api.get(KIND.namespace, "", namespace)
       if (object !== null) await this.api.delete(KIND.namespace, "", namespace, object.metadata.uid ?? "")
     }
@@ -379,8 +399,20 @@ export function conditionOf(
 const KINDS: readonly Kind[] = Object.values(KIND)
 const EXTRA: readonly Kind[] = [
   { group: "rbac.authorization.k8s.io", version: "v1", kind: "Role", plural: "roles", namespaced: true },
-  { group: "rbac.authorization.k8s.io", version: "v1", kind: "RoleBinding", plural: "rolebindings", namespaced: true },
-  { group: "rbac.authorization.k8s.io", version: "v1", kind: "ClusterRole", plural: "clusterroles", namespaced: false },
+  {
+    group: "rbac.authorization.k8s.io",
+    version: "v1",
+    kind: "RoleBinding",
+    plural: "rolebindings",
+    namespaced: true,
+  },
+  {
+    group: "rbac.authorization.k8s.io",
+    version: "v1",
+    kind: "ClusterRole",
+    plural: "clusterroles",
+    namespaced: false,
+  },
   {
     group: "rbac.authorization.k8s.io",
     version: "v1",
@@ -400,7 +432,9 @@ const EXTRA: readonly Kind[] = [
 
 export function kindOf({ apiVersion, kind }: KubeObject): Kind {
   const [version, group = ""] = apiVersion.split("/").reverse()
-  const found = [...KINDS, ...EXTRA].find(each => each.kind === kind && each.group === group && each.version === version)
+  const found = [...KINDS, ...EXTRA].find(
+    each => each.kind === kind && each.group === group && each.version === version,
+  )
   if (found === undefined) throw new Error(`the tests know no ${apiVersion} ${kind}`)
   return found
 }
@@ -437,7 +471,13 @@ export async function newScenario(options: ScenarioOptions = {}): Promise<Scenar
     await api.apply(kindOf(placed), placed, { manager: "test", force: true })
   }
   const request = await api.create(
-    { group: "", version: "v1", kind: "TokenRequest", plural: "serviceaccounts/fitz-operator/token", namespaced: true },
+    {
+      group: "",
+      version: "v1",
+      kind: "TokenRequest",
+      plural: "serviceaccounts/fitz-operator/token",
+      namespaced: true,
+    },
     {
       apiVersion: "authentication.k8s.io/v1",
       kind: "TokenRequest",
