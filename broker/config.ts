@@ -29,6 +29,32 @@ const familyText = z
   .transform(Number)
   .pipe(z.number().int().min(1).max(4_294_967_295))
 
+/** `20/s`, `10/min` or `20/s:60`; 0 switches the limit off. */
+export interface RateOption {
+  readonly perSecond: number
+  readonly burst: number
+}
+
+const RATE = /^(\d{1,7})\/(s|min)(?::(\d{1,7}))?$/
+
+/** Null where the text is no rate. */
+export function parseRate(text: string): RateOption | null {
+  if (text === "0") return { perSecond: 0, burst: 0 }
+  const match = RATE.exec(text)
+  if (match === null) return null
+  const count = Number(match[1])
+  const burst = match[3] === undefined ? count : Number(match[3])
+  if (count === 0 || burst === 0) return null
+  return { perSecond: match[2] === "s" ? count : count / 60, burst }
+}
+
+const rate = z.union([z.number().transform(String), z.string()]).transform((given, context) => {
+  const parsed = parseRate(given.trim())
+  if (parsed !== null) return parsed
+  context.addIssue({ code: "custom", message: "0, or a rate like 20/s, 10/min or 20/s:60" })
+  return z.NEVER
+})
+
 interface OptionSpec<S extends z.ZodType, D> {
   readonly env: string
   /** Further environment names, older or of a sister system. */
@@ -268,12 +294,127 @@ export const OPTIONS = {
     group: "Identity",
     about: "File with such a map, read again when it changes.",
   }),
+  jwtIssuers: option({
+    env: "FITZ_JWT_ISSUERS",
+    schema: list,
+    fallback: [],
+    group: "Identity",
+    about: "Issuers of which a token of the clients' source must name one; none: any.",
+  }),
+  jwtClientAllowAdmin: option({
+    env: "FITZ_JWT_CLIENT_ALLOW_ADMIN",
+    schema: truth,
+    fallback: null,
+    group: "Identity",
+    about:
+      "Admin permissions in tokens of the clients' source count. By default exactly when FITZ_BROKER_UID is not set and there is no generated source.",
+  }),
+  apiKeysFile: option({
+    env: "FITZ_API_KEYS_FILE",
+    schema: text,
+    fallback: null,
+    group: "Identity",
+    about: "Digests of API keys, made by `fitz token key`; read again when it changes.",
+  }),
   brokerUid: option({
     env: "FITZ_BROKER_UID",
     schema: text,
     fallback: null,
     group: "Identity",
     about: "The broker's own id; the generated key set also takes the audience urn:fitz:broker:<id>.",
+  }),
+  adminAuthMode: option({
+    env: "FITZ_ADMIN_AUTH_MODE",
+    schema: z.enum(["required", "open"]),
+    fallback: "required",
+    group: "Admin",
+    about:
+      "open lets everybody who reaches the port see and do everything on the admin surface. For development.",
+  }),
+  metricsPermission: option({
+    env: "FITZ_METRICS_PERMISSION",
+    schema: z.enum(["metrics:read", "admin:read"]),
+    fallback: null,
+    group: "Admin",
+    about: "Permission that scraping demands; without it any valid credential may.",
+  }),
+  probeAuth: option({
+    env: "FITZ_PROBE_AUTH",
+    aliases: ["TOPICS_PROBE_AUTH"],
+    schema: truth,
+    fallback: false,
+    group: "Admin",
+    about: "Probes ask for a credential, any valid one.",
+  }),
+  rateLimitMetrics: option({
+    env: "FITZ_RATE_LIMIT_METRICS",
+    schema: rate,
+    fallback: { perSecond: 5, burst: 10 },
+    group: "Admin",
+    about: "Scrapes of one principal; 0: no limit, or like 20/s, 10/min, 20/s:60.",
+  }),
+  rateLimitAdminRead: option({
+    env: "FITZ_RATE_LIMIT_ADMIN_READ",
+    schema: rate,
+    fallback: { perSecond: 20, burst: 60 },
+    group: "Admin",
+    about: "Admin reads of one principal.",
+  }),
+  rateLimitAdminWrite: option({
+    env: "FITZ_RATE_LIMIT_ADMIN_WRITE",
+    schema: rate,
+    fallback: { perSecond: 5, burst: 20 },
+    group: "Admin",
+    about: "Admin writes of one principal.",
+  }),
+  rateLimitAdminWriteOf: option({
+    env: "FITZ_RATE_LIMIT_ADMIN_WRITE_OF",
+    schema: list,
+    fallback: [],
+    group: "Admin",
+    about: "Write rates of certain principals: principal=rate pairs, e.g. system:fitz-operator=50/s:200.",
+  }),
+  rateLimitAuthFailure: option({
+    env: "FITZ_RATE_LIMIT_AUTH_FAILURE",
+    schema: rate,
+    fallback: { perSecond: 10 / 60, burst: 10 },
+    group: "Admin",
+    about: "Refused credentials of one address.",
+  }),
+  adminStrictConfirm: option({
+    env: "FITZ_ADMIN_STRICT_CONFIRM",
+    schema: truth,
+    fallback: false,
+    group: "Admin",
+    about: "Replay and purge of dead letters need X-Confirm too.",
+  }),
+  auditFile: option({
+    env: "FITZ_AUDIT_FILE",
+    schema: text,
+    fallback: null,
+    group: "Admin",
+    about: "File that audit records are appended to, besides the log. It may be rotated by renaming.",
+  }),
+  auditStrict: option({
+    env: "FITZ_AUDIT_STRICT",
+    schema: truth,
+    fallback: false,
+    group: "Admin",
+    about: "A command whose audit record cannot be written to the file is refused.",
+  }),
+  realmsDeclaredOnly: option({
+    env: "FITZ_REALMS_DECLARED_ONLY",
+    schema: truth,
+    fallback: false,
+    group: "Admin",
+    about: "Realms that are not declared cannot be used.",
+  }),
+  maxRealms: option({
+    env: "FITZ_MAX_REALMS",
+    schema: wholeNumber(1, 1_000_000),
+    fallback: 10_000,
+    group: "Limits",
+    about: "Declared realms.",
   }),
   busyPollMicros: option({
     env: "FITZ_BUSY_POLL_MICROS",
@@ -560,6 +701,12 @@ function crossCheck(config: Config): string[] {
     const [, url] = splitPair(pair)
     if (url === null || !URL.canParse(url)) mistakes.push("FITZ_JWT_JWKS_MAP: an entry is not issuer=url")
   }
+  for (const pair of config.rateLimitAdminWriteOf) {
+    const [name, value] = splitPair(pair)
+    if (name === "" || value === null || parseRate(value) === null) {
+      mistakes.push("FITZ_RATE_LIMIT_ADMIN_WRITE_OF: an entry is not principal=rate")
+    }
+  }
   if (config.routeFamilyMap !== null) {
     const problem = familyMapProblem(config.routeFamilyMap, config.routeFamilies)
     if (problem !== null) mistakes.push(`FITZ_ROUTE_FAMILY_MAP: ${problem}`)
@@ -574,8 +721,9 @@ function crossCheck(config: Config): string[] {
 
 /** Is there anything that a token could be verified with? */
 export function hasTrustSource(config: Config): boolean {
-  const { jwtHmacSecret, jwtHmacSecretFile, jwtJwksFile, jwtClientJwksFile, jwtJwksMap } = config
+  const { jwtHmacSecret, jwtHmacSecretFile, jwtJwksFile, jwtClientJwksFile, jwtJwksMap, apiKeysFile } = config
   return (
+    apiKeysFile !== null ||
     jwtHmacSecret !== null ||
     jwtHmacSecretFile !== null ||
     jwtJwksFile !== null ||

@@ -12,9 +12,12 @@ import {
 } from "jose"
 import { z } from "zod"
 import { parsePermission } from "../protocol/permission.ts"
+import { type Admitted, allowedBy, type Principal } from "./admin/access.ts"
+import type { TrustSourceView } from "./admin/operations.ts"
 import { type Config, familyMapProblem, parseFamilyMap, parseJson, splitPair } from "./config.ts"
 import type { Identity } from "./engine/engine.ts"
 import { Watched } from "./files.ts"
+import { type ApiKey, ApiKeys } from "./keys.ts"
 import type { World } from "./world.ts"
 
 /** A verified token, as the data plane needs it. */
@@ -24,6 +27,8 @@ export interface Verified extends Identity {
   readonly subject: string
   /** The session's realm label, or "". */
   readonly realm: string
+  /** The digest of the API key in use, if it is one. */
+  readonly key?: string
 }
 
 /** Why a token is refused. The reason is for logs and counters; the client sees a closed connection. */
@@ -44,7 +49,20 @@ interface Key {
   readonly key: Parameters<typeof jwtVerify>[1]
   /** The generated source also takes the broker's own audience. */
   readonly generated: boolean
+  lastVerifiedMs: number | null
 }
+
+/** A token that somebody whom we trust has signed. */
+interface Signed {
+  readonly claims: JWTPayload
+  readonly generated: boolean
+}
+
+/** What may be told of a source of trust: never its keys. */
+export type TrustSource = TrustSourceView
+
+/** Clocks of other machines may be this far off. */
+const SKEW_SECONDS = 60
 
 const JWKS_SHAPE = z.object({ keys: z.array(z.looseObject({ kty: z.string() })) })
 const CURVE_ALGORITHMS: Readonly<Record<string, string>> = {
@@ -88,7 +106,8 @@ async function keysOf(jwks: readonly JWK[], generated: boolean): Promise<Key[]> 
   for (const jwk of jwks) {
     const alg = algorithmOf(jwk)
     if (alg === null) continue
-    keys.push({ kid: jwk.kid ?? null, alg, key: await importJWK(jwk, alg), generated })
+    const key = await importJWK(jwk, alg)
+    keys.push({ kid: jwk.kid ?? null, alg, key, generated, lastVerifiedMs: null })
   }
   return keys
 }
@@ -136,6 +155,11 @@ export class IdentityVerifier {
   private readonly families: Watched<ReadonlyMap<string, number>> | ReadonlyMap<string, number> | null
   private readonly remote = new Map<string, ReturnType<typeof createRemoteJWKSet>>()
   private keys: readonly Key[] = []
+  private readonly apiKeys: ApiKeys | null
+  private readonly startedMs: number
+  private secretVerifiedMs: number | null = null
+  /** Why the newest key sets are not in use. */
+  private keysError: string | null = null
 
   private constructor(
     config: Config,
@@ -145,6 +169,8 @@ export class IdentityVerifier {
   ) {
     this.config = config
     this.world = world
+    this.startedMs = world.now()
+    this.apiKeys = config.apiKeysFile === null ? null : new ApiKeys(config.apiKeysFile, world, onFamilies)
     const {
       jwtHmacSecret,
       jwtHmacSecretFile,
@@ -166,6 +192,7 @@ export class IdentityVerifier {
         world,
         () => {
           this.useKeys().catch((error: unknown) => {
+            this.keysError = error instanceof Error ? error.message : String(error)
             world.log("error", "a key set cannot be used", { path, reason: String(error) })
           })
         },
@@ -208,6 +235,73 @@ export class IdentityVerifier {
   stop(): void {
     for (const watched of [this.secret, this.families, ...this.jwks])
       if (watched instanceof Watched) watched.stop()
+    this.apiKeys?.stop()
+  }
+
+  /** May somebody who came in as this still be here? */
+  stillValid({ identity, family, key }: Verified): boolean {
+    if (key !== undefined && this.apiKeys?.holds(key) !== true) return false
+    return this.familyOf(identity) === family
+  }
+
+  /** Where trust comes from, for operators. */
+  sources(): TrustSource[] {
+    const { jwtHmacSecretFile, jwtJwksMap } = this.config
+    const sources: TrustSource[] = this.jwks.map(watched => {
+      const generated = this.generatedFrom.get(watched) === true
+      return {
+        source: generated ? "generated" : "clients",
+        kind: "jwks_file",
+        loadedAtMs: watched.loadedAtMs,
+        error: watched.error ?? this.keysError,
+        keys: this.keys
+          .filter(key => key.generated === generated)
+          .map(({ kid, alg, lastVerifiedMs }) => ({ kid: kid ?? "", alg, lastVerifiedMs })),
+      }
+    })
+    if (this.secret !== null) {
+      const watched = this.secret instanceof Watched ? this.secret : null
+      sources.push({
+        source: "clients",
+        kind: jwtHmacSecretFile === null ? "hs256" : "hs256_file",
+        loadedAtMs: watched?.loadedAtMs ?? this.startedMs,
+        error: watched?.error ?? null,
+        keys: [{ kid: "", alg: "HS256", lastVerifiedMs: this.secretVerifiedMs }],
+      })
+    }
+    if (jwtJwksMap.length > 0) {
+      sources.push({ source: "clients", kind: "jwks_url", loadedAtMs: this.startedMs, error: null, keys: [] })
+    }
+    if (this.apiKeys !== null) sources.push(this.apiKeys.source())
+    return sources
+  }
+
+  /** Whom a credential of the admin surface speaks for. */
+  async principal(token: string): Promise<Admitted> {
+    const signed = await this.authenticate(token, SKEW_SECONDS)
+    if (typeof signed === "string") return { refused: signed }
+    const { claims, generated } = signed
+    const values = [claims["permissions"], claims["scp"], claims["scope"], claims["roles"]].flatMap(
+      value => listOrWords(value) ?? [],
+    )
+    const permissions = allowedBy(values)
+    return {
+      name: claims.sub ?? "",
+      method: "jwt",
+      ...(generated || this.clientsMayAdmin ? permissions : narrowed(permissions)),
+    }
+  }
+
+  /** Whom an API key speaks for. */
+  byApiKey(presented: string): Admitted {
+    const key = this.apiKeys?.find(presented) ?? null
+    if (key === null) return { refused: "key" }
+    return { name: `apikey:${key.id}`, method: "api_key", ...allowedBy(key.permissions) }
+  }
+
+  private get clientsMayAdmin(): boolean {
+    const { jwtClientAllowAdmin, brokerUid, jwtJwksFile } = this.config
+    return jwtClientAllowAdmin ?? (brokerUid === null && jwtJwksFile === null)
   }
 
   /** The family of an identity, or null where it has none any more. */
@@ -217,8 +311,18 @@ export class IdentityVerifier {
     return families.get(identity) ?? null
   }
 
-  /** Verifies the token of a CONNECT. */
+  /** Verifies the token of a CONNECT, or an API key in its place. */
   async verify(token: string): Promise<Verified | Refusal> {
+    if (this.apiKeys !== null && !isJws(token)) {
+      const key = this.apiKeys.find(token)
+      return key === null ? "malformed" : this.identifyKey(key)
+    }
+    const signed = await this.authenticate(token, 0)
+    return typeof signed === "string" ? signed : this.identify(signed.claims)
+  }
+
+  /** @param skewSeconds how far off the clock of whoever signed may be */
+  private async authenticate(token: string, skewSeconds: number): Promise<Signed | Refusal> {
     let header: { alg?: string; kid?: string }
     try {
       header = decodeProtectedHeader(token)
@@ -226,9 +330,19 @@ export class IdentityVerifier {
       return "malformed"
     }
     const { alg, kid } = header
-    if (alg === undefined || token.split(".").length !== 3) return "malformed"
-    const claims = alg === "HS256" ? await this.bySecret(token) : await this.byKey(token, alg, kid)
-    return typeof claims === "string" ? claims : this.identify(claims)
+    if (alg === undefined || !isJws(token)) return "malformed"
+    const signed =
+      alg === "HS256"
+        ? await this.bySecret(token, skewSeconds)
+        : await this.byKey(token, alg, kid, skewSeconds)
+    if (typeof signed === "string") return signed
+    const { iss, iat, exp } = signed.claims
+    const nowSeconds = this.world.now() / 1_000
+    if (exp === undefined || exp <= nowSeconds) return "expired"
+    if (skewSeconds > 0 && iat !== undefined && iat > nowSeconds + skewSeconds) return "claims"
+    const { jwtIssuers } = this.config
+    if (!signed.generated && jwtIssuers.length > 0 && !jwtIssuers.includes(iss ?? "")) return "claims"
+    return signed
   }
 
   private familyMap(source: string): ReadonlyMap<string, number> {
@@ -239,29 +353,50 @@ export class IdentityVerifier {
 
   private async useKeys(): Promise<void> {
     const sets = this.jwks.map(watched => keysOf(watched.value, this.generatedFrom.get(watched) === true))
+    const before = this.keys
     this.keys = (await Promise.all(sets)).flat()
+    this.keysError = null
+    for (const key of this.keys) {
+      const known = before.find(
+        one => one.kid === key.kid && one.alg === key.alg && one.generated === key.generated,
+      )
+      key.lastVerifiedMs = known?.lastVerifiedMs ?? null
+    }
   }
 
-  private async bySecret(token: string): Promise<JWTPayload | Refusal> {
+  private async bySecret(token: string, skewSeconds: number): Promise<Signed | Refusal> {
     const secret = this.secret instanceof Watched ? this.secret.value : this.secret
     if (secret === null) return "algorithm"
-    return this.check(token, secret, ["HS256"], this.config.jwtAudiences)
+    const claims = await this.check(token, secret, ["HS256"], this.config.jwtAudiences, skewSeconds)
+    if (typeof claims === "string") return claims
+    this.secretVerifiedMs = this.world.now()
+    return { claims, generated: false }
   }
 
-  private async byKey(token: string, alg: string, kid: string | undefined): Promise<JWTPayload | Refusal> {
+  private async byKey(
+    token: string,
+    alg: string,
+    kid: string | undefined,
+    skewSeconds: number,
+  ): Promise<Signed | Refusal> {
     if (!ASYMMETRIC.includes(alg)) return "algorithm"
     const { jwtAudiences, brokerUid } = this.config
     let refusal: Refusal = "key"
     for (const key of this.keys) {
       if (key.alg !== alg || (kid !== undefined && key.kid !== null && key.kid !== kid)) continue
       const own = key.generated && brokerUid !== null ? [`urn:fitz:broker:${brokerUid}`] : []
-      const claims = await this.check(token, key.key, [alg], [...jwtAudiences, ...own])
-      if (typeof claims !== "string") return claims
+      const claims = await this.check(token, key.key, [alg], [...jwtAudiences, ...own], skewSeconds)
+      if (typeof claims !== "string") {
+        key.lastVerifiedMs = this.world.now()
+        return { claims, generated: key.generated }
+      }
       refusal = claims
     }
     if (refusal !== "key") return refusal
     const remote = this.remote.get(issuerOf(token) ?? "")
-    return remote === undefined ? "key" : this.check(token, remote, ASYMMETRIC, jwtAudiences)
+    if (remote === undefined) return "key"
+    const claims = await this.check(token, remote, ASYMMETRIC, jwtAudiences, skewSeconds)
+    return typeof claims === "string" ? claims : { claims, generated: false }
   }
 
   private async check(
@@ -269,9 +404,11 @@ export class IdentityVerifier {
     key: Parameters<typeof jwtVerify>[1] | ReturnType<typeof createRemoteJWKSet>,
     algorithms: string[],
     audience: readonly string[],
+    skewSeconds: number,
   ): Promise<JWTPayload | Refusal> {
     const options: JWTVerifyOptions = {
       algorithms,
+      clockTolerance: skewSeconds,
       audience: [...audience],
       currentDate: new Date(this.world.now()),
       requiredClaims: ["exp"],
@@ -294,16 +431,8 @@ export class IdentityVerifier {
     if (family === null) return "identity"
     const found = permissionEntries(claims, this.config)
     if (found === null) return "no_permissions"
-    const permissions: string[] = []
-    for (const entry of found.entries) {
-      const grant = parsePermission(entry, found.coarse)
-      if (typeof grant === "string") return "permissions"
-      if (grant === null) continue
-      permissions.push(
-        `${grant.pattern.text}#${grant.read && grant.write ? "*" : grant.read ? "read" : "write"}`,
-      )
-    }
-    if (permissions.length === 0) return "no_permissions"
+    const permissions = grantsOf(found.entries, found.coarse)
+    if (typeof permissions === "string") return permissions
     const realm = claims[this.config.jwtRealmClaim]
     return {
       family,
@@ -313,6 +442,38 @@ export class IdentityVerifier {
       realm: typeof realm === "string" ? realm : "",
     }
   }
+
+  /** An API key is its own identity. */
+  private identifyKey(key: ApiKey): Verified | Refusal {
+    const family = this.familyOf(key.id)
+    if (family === null) return "identity"
+    const permissions = grantsOf(key.permissions, false)
+    if (typeof permissions === "string") return permissions
+    const { id, sha256 } = key
+    return { family, permissions, identity: id, subject: `apikey:${id}`, realm: "", key: sha256 }
+  }
+}
+
+/** What entries allow on the data plane, each in its one spelling. */
+function grantsOf(entries: readonly string[], coarse: boolean): string[] | Refusal {
+  const permissions: string[] = []
+  for (const entry of entries) {
+    const grant = parsePermission(entry, coarse)
+    if (typeof grant === "string") return "permissions"
+    if (grant === null) continue
+    const access = grant.read && grant.write ? "*" : grant.read ? "read" : "write"
+    permissions.push(`${grant.pattern.text}#${access}`)
+  }
+  return permissions.length === 0 ? "no_permissions" : permissions
+}
+
+function isJws(token: string): boolean {
+  return token.split(".").length === 3
+}
+
+/** What a client's own word is worth where clients are no administrators. */
+function narrowed(permissions: Pick<Principal, "read" | "write" | "data" | "metrics">): typeof permissions {
+  return { ...permissions, read: false, write: false, data: false }
 }
 
 /** A secret file's content without the line end that editors add. */

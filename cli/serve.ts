@@ -15,6 +15,7 @@ import {
   loadConfig,
   OPTIONS,
   type OptionName,
+  type RateOption,
   readConfigFile,
 } from "../broker/config.ts"
 import { openLog } from "../broker/log.ts"
@@ -29,6 +30,10 @@ const DAY_SECONDS = 86_400
 function shown(value: unknown): string {
   if (value === null) return "not set"
   if (Array.isArray(value)) return value.length === 0 ? "none" : value.join(",")
+  if (typeof value === "object") {
+    const { perSecond, burst } = value as RateOption
+    return perSecond < 1 ? `${perSecond * 60}/min:${burst}` : `${perSecond}/s:${burst}`
+  }
   return String(value)
 }
 

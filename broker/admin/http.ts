@@ -6,30 +6,17 @@ import { createServer, type Server } from "node:http"
 import websocket from "@fastify/websocket"
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify"
 import type { Status } from "../engine/status.ts"
+import type { Api } from "./api.ts"
+import { errorBody, Refusal } from "./errors.ts"
+import type { Gate } from "./gate.ts"
 import { registerProbes } from "./probes.ts"
+import { isApiPath } from "./route.ts"
 
-const PROBES = ["/healthz", "/readyz", "/startupz", "/health"]
+const PROBES = ["/healthz", "/livez", "/readyz", "/startupz", "/health", "/targetz"]
+/** Where the application finds the admin API, whatever path was asked for. */
+const API = "/api"
 const REQUEST_ID = /^[\x21-\x7e]{1,128}$/
 const HEADER_TIMEOUT_MS = 10_000
-
-/** Body of every error that is not a probe's (docs/PROTOCOL.md, H-2). */
-export interface HttpErrorBody {
-  readonly error: string
-  readonly code: string
-  readonly message: string
-  readonly request_id: string
-}
-
-const REASONS: Readonly<Record<number, string>> = {
-  400: "Bad Request",
-  403: "Forbidden",
-  404: "Not Found",
-  405: "Method Not Allowed",
-  413: "Payload Too Large",
-  426: "Upgrade Required",
-  500: "Internal Server Error",
-  503: "Service Unavailable",
-}
 
 function refuse(
   request: FastifyRequest,
@@ -38,7 +25,7 @@ function refuse(
   code: string,
   message: string,
 ): FastifyReply {
-  const body: HttpErrorBody = { error: REASONS[status] ?? "Error", code, message, request_id: request.id }
+  const body = errorBody(status, code, message, request.id)
   return reply.code(status).header("cache-control", "no-store").send(body)
 }
 
@@ -52,6 +39,10 @@ export type SocketTaker = (socket: import("ws").WebSocket, request: FastifyReque
 
 export interface HttpOptions {
   readonly status: Status
+  readonly api: Api
+  readonly gate: Gate
+  /** Probes ask for a credential. */
+  readonly probeAuth: boolean
   readonly judgeUpgrade: UpgradeJudge
   readonly takeSocket: SocketTaker
   /** Largest WebSocket message. */
@@ -69,7 +60,8 @@ export interface HttpDoor {
 }
 
 export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
-  const { status, judgeUpgrade, takeSocket, messageBytesMax, tlsOnly, onError } = options
+  const { status, api, gate, probeAuth, judgeUpgrade, takeSocket, messageBytesMax, tlsOnly, onError } =
+    options
   let server: Server | null = null
   const app = fastify({
     serverFactory: handler => {
@@ -78,6 +70,8 @@ export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
     },
     forceCloseConnections: true,
     routerOptions: { ignoreTrailingSlash: true },
+    // The API has a table of its own, which judges who asks before it says what there is.
+    rewriteUrl: request => (isApiPath(pathOf(request.url ?? "")) ? API : (request.url ?? "")),
     genReqId: request => {
       const given = request.headers["x-request-id"]
       return typeof given === "string" && REQUEST_ID.test(given) ? given : randomUUID()
@@ -88,12 +82,13 @@ export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
     reply.header("x-request-id", request.id)
     reply.header("x-content-type-options", "nosniff")
     reply.header("referrer-policy", "no-referrer")
-    const path = request.url.split("?", 1)[0]!
+    const path = pathOf(request.originalUrl)
     if (tlsOnly && !("encrypted" in request.raw.socket) && !PROBES.includes(path)) {
       return refuse(request, reply, 403, "tls_required", "this port takes TLS only")
     }
     if (request.ws && path !== "/ws")
       return refuse(request, reply, 404, "not_found", "nothing to upgrade to here")
+    if (probeAuth && PROBES.includes(path.replace(/(.)\/$/, "$1"))) await gate.admit(request)
   })
 
   await app.register(websocket, {
@@ -101,6 +96,15 @@ export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
   })
 
   registerProbes(app, status)
+
+  // Bodies are read by whoever wants one, once it is known who sends it.
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser("*", (_request, _payload, done) => done(null))
+  app.route({
+    method: ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
+    url: API,
+    handler: (request, reply) => api.handle(request, reply),
+  })
 
   app.route({
     method: "GET",
@@ -121,6 +125,10 @@ export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
     refuse(request, reply, 404, "not_found", "there is nothing at this path"),
   )
   app.setErrorHandler((error: { statusCode?: number }, request, reply) => {
+    if (error instanceof Refusal) {
+      for (const [name, value] of Object.entries(error.headers)) reply.header(name, value)
+      return refuse(request, reply, error.status, error.code, error.message)
+    }
     const code = error.statusCode ?? 500
     if (code < 500) return refuse(request, reply, code, "invalid_request", "the request cannot be handled")
     onError(error, request)
@@ -128,4 +136,8 @@ export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
   })
   await app.ready()
   return { app, server: server! }
+}
+
+function pathOf(url: string): string {
+  return url.split("?", 1)[0]!
 }

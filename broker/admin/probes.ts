@@ -12,10 +12,28 @@ function answer(reply: FastifyReply, healthy: boolean, body: object): FastifyRep
 }
 
 export function registerProbes(app: FastifyInstance, status: Status): void {
-  app.get("/healthz", (_request, reply) => {
-    const { sickness, version, uptimeMs } = status
-    if (sickness !== null) return answer(reply, false, { status: "unhealthy", reason: sickness })
-    return answer(reply, true, { status: "ok", version, uptime_ms: uptimeMs })
+  for (const path of ["/healthz", "/livez"]) {
+    app.get(path, (_request, reply) => {
+      const { sickness, version, uptimeMs } = status
+      if (sickness !== null) return answer(reply, false, { status: "unhealthy", reason: sickness })
+      return answer(reply, true, { status: "ok", version, uptime_ms: uptimeMs })
+    })
+  }
+
+  // For a hand-over between two brokers: whether this one is, or may become, the target (admin-api §23, B2).
+  app.get("/targetz", (_request, reply) => {
+    const { listening, draining, domainsReady, dead } = status
+    const ok = (good: boolean): string => (good ? "ok" : "not_ready")
+    const target = !draining && dead === null
+    return answer(reply, target, {
+      status: target ? "ok" : "not_ready",
+      checks: {
+        http_listener: ok(listening),
+        accepting_target_traffic: ok(status.open),
+        data_plane_ready: ok(status.ready),
+        storage_writer_lease: ok(domainsReady),
+      },
+    })
   })
 
   app.get("/readyz", (_request, reply) => {

@@ -217,6 +217,16 @@ export class Backlog {
     })
   }
 
+  /**
+   * Adds a message that was a dead letter: ready now, as one whose delay is over. `ripen` has to have been
+   * called for this moment. False: in this very moment its place has been passed, and it is ready in the next.
+   */
+  revive(id: number, body: Span, enqueuedAtMs: Millis, nowMs: Millis, journal: Journal): boolean {
+    const ready = this.drawnDueMs < nowMs
+    this.delay(id, body, enqueuedAtMs, ready ? nowMs : nowMs + 1, journal)
+    return ready
+  }
+
   private open(id: number, nowMs: Millis, dueMs: Millis | null, bytes: number): Segment {
     const segment = new Segment(
       { first: id, count: 0, enqueuedAtMs: nowMs, dueMs },

@@ -14,7 +14,7 @@ export type Millis = number
 /** What domains know of a client. */
 export interface Session {
   readonly id: SessionId
-  /** Partition of all state (PROTOCOL.md, S-6). */
+  /** Partition of all state (PROTOCOL.md, P-11). */
   readonly family: number
   /** Registrations in this lane, all domains together; kept by `Registrations`. */
   registrations: number
@@ -27,7 +27,7 @@ export const PARKED = Symbol("parked")
 /** The request has no reply. */
 export const SILENT = Symbol("silent")
 
-/** A reply that takes further turns to find, so that a long walk holds up nobody (PROTOCOL.md, T-6). */
+/** A reply that takes further turns to find, so that a long walk holds up nobody (PROTOCOL.md, O-6). */
 export class Unfinished<Reply> {
   readonly go: () => Outcome<Reply>
 
@@ -103,4 +103,12 @@ export interface Domain<Request, Reply> {
   flush?(context: Context): void
   /** The turn is committed: memory that only mattered for undoing may go. */
   committed?(): void
+  /** An operator looks: answered from counts and bounded pages. Changes nothing that a client could see. */
+  view?(query: never, now: Millis): unknown
+  /** An operator orders something; what becomes of it is the answer. */
+  command?(command: never, context: Context): unknown
+  /** The last request has come again with nothing in between, and its effects were repeated. */
+  again?(): void
+  /** Realms known by their use. */
+  realms?(): Iterable<string>
 }

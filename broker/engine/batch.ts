@@ -3,7 +3,8 @@
 //
 //   inbound:   u32 n, n × u64 session that left; then records: u8 kind, u64 session, u32 registrations
 //              elsewhere, u32 length, bytes (frames: whole frames; open: JSON; drain: nothing)
-//   outbound:  u32 batches that are done; then records: u64 session, u32 answered, u32 answered bytes, u32 registrations, u32 length, frames
+//   outbound:  u32 batches that are done; then records: u64 session, u32 answered, u32 answered bytes, u32 frames,
+//              u32 registrations, u32 length, frames
 
 import { Reader, type Span, viewOf, Writer } from "../../protocol/bytes.ts"
 import type { SessionId } from "../domains/domain.ts"
@@ -156,6 +157,7 @@ export class OutboundBatch {
     records.u64(out.session)
     records.u32(out.answered)
     records.u32(out.answeredBytes)
+    records.u32(out.count)
     records.u32(registrations)
     records.block(out.frames)
     out.release?.()
@@ -187,10 +189,11 @@ export function* returnedOf(batch: Uint8Array): Generator<Returned> {
     const session = reader.u64()
     const answered = reader.u32()
     const answeredBytes = reader.u32()
+    const count = reader.u32()
     const registrations = reader.u32()
     const { start, end } = reader.span()
     const frames = end - start > COPIED_BYTES_MAX ? batch.subarray(start, end) : batch.slice(start, end)
-    yield { session, frames, answered, answeredBytes, registrations }
+    yield { session, frames, answered, answeredBytes, count, registrations }
   }
   if (!reader.whole) throw new Error("a batch does not parse")
 }

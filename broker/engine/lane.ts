@@ -1,4 +1,4 @@
-// A lane: one turn at a time over the domains that live on it (docs/PROTOCOL.md, T-*). It decides order,
+// A lane: one turn at a time over the domains that live on it (docs/PROTOCOL.md, O-*). It decides order,
 // permission and envelope; the domains decide everything else. Nothing leaves before the turn's commit.
 //
 //   begin ─▶ leave* ─▶ expire ─▶ request* ─▶ walk* ─▶ flush ─▶ commit ─▶ outgoing frames
@@ -37,7 +37,10 @@ import {
   Unfinished,
 } from "../domains/domain.ts"
 import { Journal } from "../domains/journal.ts"
+import { Realms } from "../domains/realms.ts"
 import type { Registration } from "../domains/registrations.ts"
+import { refuse } from "../domains/views/common.ts"
+import type { AnswerTo, Command, OutcomeOf, Query, Subject } from "../domains/views/index.ts"
 import { type NoticeRoom, Outbox, type Outgoing } from "./outbox.ts"
 
 /** A client as a lane knows it. */
@@ -110,7 +113,14 @@ export interface LaneOptions {
   readonly onBug: (error: unknown, name: string) => void
   /** The store takes writes again, or no more. */
   readonly onWritable: (writable: boolean) => void
+  /** What is known of declared realms. */
+  readonly realms?: Realms
+  /** Answers what is asked of realms, on the lane that keeps them. */
+  readonly book?: Operated
 }
+
+/** What an operator may ask and order things of: a domain, or the book of realms. */
+export type Operated = Pick<Domain<never, unknown>, "view" | "command">
 
 /** Buffered work is brought to disk this soon. */
 const SYNC_WITHIN_MS = 100
@@ -162,11 +172,16 @@ export class Lane {
   /** Whom the request being judged has notified last. */
   private notified: readonly Registration[] | null = null
   private readonly refused = new Set<number>()
+  private readonly realms: Realms
+  private readonly operated: { readonly [S in Subject]?: Operated }
 
   constructor(options: LaneOptions) {
     this.options = options
     this.nextId = options.firstId
     this.all = Object.values(options.domains)
+    this.realms = options.realms ?? new Realms()
+    this.operated =
+      options.book === undefined ? options.domains : { ...options.domains, realms: options.book }
     for (const [type, message] of CLIENT_MESSAGES) {
       if (options.domains[message.domain] !== undefined) this.messages[type] = message
     }
@@ -278,6 +293,7 @@ export class Lane {
         publishesTo(repeat.route, bytes, view, payload, end)
       ) {
         this.outbox.notify(NOTICE_NOTIFY, repeat.followers, bytes, view, payload, end)
+        this.options.domains.notice?.again?.()
         return
       }
       this.repeat = null
@@ -387,6 +403,42 @@ export class Lane {
     else this.roomDueMs = this.now + ROOM_EVERY_MS
   }
 
+  // ── operators ──────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Does this lane answer for the subject? */
+  answersFor(subject: Subject): boolean {
+    return this.operated[subject] !== undefined
+  }
+
+  /** Answers from what is committed. To be called between turns, or at the end of a turn that keeps nothing. */
+  ask<Q extends Query>(query: Q, now: Millis): AnswerTo<Q> {
+    return this.operated[query.domain]!.view!(query as never, Math.max(now, this.now)) as AnswerTo<Q>
+  }
+
+  /** Carries out a command, within a turn. */
+  order<C extends Command>(command: C): OutcomeOf<C> {
+    const number = this.request++
+    const broken = refuse("internal", "the command could not be carried out") as OutcomeOf<C>
+    if (this.refused.has(number)) return broken
+    this.repeat = null
+    const mark = this.journal.mark()
+    const heard = this.events.length
+    try {
+      const outcome = this.operated[command.domain]!.command!(command as never, this.context)
+      this.deliver()
+      return outcome as OutcomeOf<C>
+    } catch (error) {
+      this.bug(error, `${command.domain} ${command.name}`, number, mark, heard)
+      return broken
+    }
+  }
+
+  /** Realms known by their use on this lane. */
+  *usedRealms(): Generator<string> {
+    yield* this.realms.used
+    for (const domain of this.all) if (domain.realms !== undefined) yield* domain.realms()
+  }
+
   // ── one request ────────────────────────────────────────────────────────────────────────────────────────
 
   private judge(
@@ -422,12 +474,12 @@ export class Lane {
       const { needs } = row
       if (needs !== undefined) {
         const target: Route = needs.target(request as never)
-        if (!session.grants.allow(target, needs.access(request as never)))
+        if (!session.grants.allow(target, needs.access(request as never)) || !this.realms.permits(target))
           return DOMAIN_FAULTS[domain].unauthorized
       }
       return this.options.domains[domain]!.handle(request as never, session, this.context)
     } catch (error) {
-      return this.bug(error, message, number, mark, heard)
+      return this.bug(error, message.row.name, number, mark, heard, message.domain)
     }
   }
 
@@ -439,7 +491,7 @@ export class Lane {
     try {
       return walk.go()
     } catch (error) {
-      return this.bug(error, walk.message, number, mark, heard)
+      return this.bug(error, walk.message.row.name, number, mark, heard, walk.message.domain)
     }
   }
 
@@ -447,14 +499,21 @@ export class Lane {
    * A request threw, which is a bug: it is reported, its effects are undone, and it gets its domain's backend
    * fault. Where rows may have been written, undoing means to run the turn again without the request.
    */
-  private bug(error: unknown, message: ClientMessage, number: number, mark: number, heard: number): Fault {
+  private bug(
+    error: unknown,
+    name: string,
+    number: number,
+    mark: number,
+    heard: number,
+    domain: Scheme = "kv",
+  ): Fault {
     const { store } = this.options
     if (store !== null && (store.isFull(error) || store.isFatal(error))) throw error
-    this.options.onBug(error, message.row.name)
+    this.options.onBug(error, name)
     if (store !== null) throw new Refusal(number, error)
     this.journal.rollback(mark)
     this.events.length = heard
-    return DOMAIN_FAULTS[message.domain].backend
+    return DOMAIN_FAULTS[domain].backend
   }
 
   private reply(

@@ -17,6 +17,8 @@ export interface Outgoing {
   /** How many requests these answer, and how many bytes those had. */
   readonly answered: number
   readonly answeredBytes: number
+  /** How many frames these are. */
+  readonly count: number
 }
 
 class Box {
@@ -24,6 +26,7 @@ class Box {
   writer: Writer
   answered = 0
   answeredBytes = 0
+  count = 0
   /** Bytes of notices that this client may still get in this turn; the rest is dropped. */
   noticeRoomBytes: number
 
@@ -84,7 +87,9 @@ export class Outbox {
   /** Where to write a frame for this client. */
   frame(session: SessionId): Writer {
     this.endRun()
-    return this.box(session).writer
+    const box = this.box(session)
+    box.count++
+    return box.writer
   }
 
   /** Counts the frame just written as the answer to a request of this many bytes. */
@@ -119,6 +124,8 @@ export class Outbox {
     const follower = followers[0]!
     const box = this.box(follower.session)
     if (this.fits(box, type, OUTER_BYTES + 5 + length)) {
+      box.count++
+      follower.received++
       writeNotification(box.writer, type, follower.id, length, bytes, view, start, end)
     }
   }
@@ -137,13 +144,16 @@ export class Outbox {
   private endRun(): void {
     const { run } = this
     if (run.idsAt.length === 0) return
-    for (const { session, id } of run.followers) {
+    for (const follower of run.followers) {
+      const { session, id } = follower
       const box = this.box(session)
       if (!this.fits(box, run.type, run.writer.at)) {
         this.droppedNotices += run.idsAt.length - 1
         continue
       }
       const { writer } = box
+      box.count += run.idsAt.length
+      follower.received += run.idsAt.length
       const start = writer.at
       writer.raw(run.writer.bytes, 0, run.writer.at)
       const [high, low] = [(id / TWO_32) >>> 0, id >>> 0]
@@ -172,16 +182,16 @@ export class Outbox {
   *take(): Generator<Outgoing> {
     this.endRun()
     this.last = null
-    for (const { session, writer, answered, answeredBytes } of this.boxes.values()) {
+    for (const { session, writer, answered, answeredBytes, count } of this.boxes.values()) {
       if (writer.at > HAND_OVER_BYTES) {
         this.large.add(session)
         const release = (): void => this.keep(writer)
-        yield { session, frames: writer.written, release, answered, answeredBytes }
+        yield { session, frames: writer.written, release, answered, answeredBytes, count }
       } else {
         if (writer.at < SMALL_BYTES) this.large.delete(session)
         const frames = writer.bytes.slice(0, writer.at)
         this.keep(writer)
-        yield { session, frames, release: null, answered, answeredBytes }
+        yield { session, frames, release: null, answered, answeredBytes, count }
       }
     }
     this.boxes.clear()

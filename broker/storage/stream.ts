@@ -6,8 +6,9 @@ import { selectorsOver } from "../../protocol/messages/stream.ts"
 import type { Route } from "../../protocol/route.ts"
 import type { Journal } from "../domains/journal.ts"
 import type { PlacedSegment, SegmentPlaces, StoredOrder, StreamStore } from "../domains/stream.ts"
+import type { PageAsk } from "../domains/views/common.ts"
 import type { Database, Statement } from "./database.ts"
-import { storedRoute } from "./routes.ts"
+import { rangeOf, storedRoute } from "./routes.ts"
 
 interface SegmentRow {
   stream: number
@@ -28,24 +29,31 @@ interface Place {
   readonly segment: number
 }
 
-/** Segments whose places are held in memory before they are written: a millisecond's work. */
+/** Segments whose places are held in memory before they are written: some hundred microseconds' work. */
 const UNWRITTEN_MAX = 128
+/** Places of one row: more would not fit beside its neighbours in a page of the index. */
+const ROW_PLACES_MAX = 48
+const PLACE_BYTES = 20
 const ROUTES_REMEMBERED_MAX = 10_000
 
 export class SqliteStreamStore implements StreamStore {
   private readonly database: Database
   private readonly selectSelector: Statement<[number, string], number>
   private readonly insertSelector: Statement<[number, string]>
+  private readonly selectAll: Statement<[], { family: number; route: string }>
+  private readonly selectNames: Statement<[string, string, number, number, number, number], string>
+  private readonly countNames: Statement<[string, string, number, number], number>
+  private readonly selectFamilies: Statement<[string], number>
   private readonly selectText: Statement<[number], { family: number; text: string }>
-  private readonly selectLast: Statement<[number], Place>
-  private readonly selectAt: Statement<[number, number], Place>
-  private readonly selectAfter: Statement<[number, number], Place>
+  private readonly selectLast: Statement<[number], Buffer>
+  private readonly selectAt: Statement<[number, number], Buffer>
+  private readonly selectAfter: Statement<[number, number], Buffer>
   private readonly selectSegment: Statement<[number], SegmentRow>
   private readonly selectBytes: Statement<[number], number>
   private readonly insertSegment: Statement<
     [number, number, number, number, number, number, number, number, Uint8Array]
   >
-  private readonly insertOrder: Statement<[number, number, number]>
+  private readonly insertOrder: Statement<[number, number, Buffer]>
   private readonly updateIndexed: Statement<[number]>
   /** Places not written yet, by order, ascending; they follow all written ones. */
   private unwritten = new Map<number, Place[]>()
@@ -58,12 +66,30 @@ export class SqliteStreamStore implements StreamStore {
       .prepare<[number, string], number>("SELECT id FROM stream_selector WHERE family = ? AND text = ?")
       .pluck()
     this.insertSelector = database.prepare("INSERT INTO stream_selector (family, text) VALUES (?, ?)")
+    // Concrete selectors are the streams themselves.
+    const streams = "FROM stream_selector INDEXED BY stream_route WHERE instr(text, '*') = 0"
+    this.selectAll = database.prepare(`SELECT family, text AS route ${streams}`)
+    const names = `${streams} AND text >= ? AND text < ? AND (? = 0 OR family = ?)`
+    this.selectNames = database
+      .prepare<[string, string, number, number, number, number], string>(
+        `SELECT DISTINCT text ${names} ORDER BY text LIMIT ? OFFSET ?`,
+      )
+      .pluck()
+    this.countNames = database
+      .prepare<[string, string, number, number], number>(`SELECT count(DISTINCT text) ${names}`)
+      .pluck()
+    this.selectFamilies = database
+      .prepare<[string], number>(`SELECT family ${streams} AND text = ? ORDER BY family`)
+      .pluck()
     this.selectText = database.prepare("SELECT family, text FROM stream_selector WHERE id = ?")
-    const place = `SELECT o.first, s.count, o.segment FROM stream_order o JOIN stream_segment s ON s.id = o.segment
-                   WHERE o.selector = ?`
-    this.selectLast = database.prepare(`${place} ORDER BY o.first DESC LIMIT 1`)
-    this.selectAt = database.prepare(`${place} AND o.first <= ? ORDER BY o.first DESC LIMIT 1`)
-    this.selectAfter = database.prepare(`${place} AND o.first > ? ORDER BY o.first LIMIT 1`)
+    const row = "SELECT places FROM stream_order WHERE selector = ?"
+    this.selectLast = database.prepare<[number], Buffer>(`${row} ORDER BY first DESC LIMIT 1`).pluck()
+    this.selectAt = database
+      .prepare<[number, number], Buffer>(`${row} AND first <= ? ORDER BY first DESC LIMIT 1`)
+      .pluck()
+    this.selectAfter = database
+      .prepare<[number, number], Buffer>(`${row} AND first > ? ORDER BY first LIMIT 1`)
+      .pluck()
     this.selectSegment = database.prepare(
       `SELECT stream, first_resource, first_area, first_realm, first_global, count, created_at, stream_bytes, records
        FROM stream_segment WHERE id = ?`,
@@ -112,12 +138,35 @@ export class SqliteStreamStore implements StreamStore {
   order(family: number, canonical: string): StoredOrder | null {
     const id = this.selectSelector.get(family, canonical)
     if (id === undefined) return null
-    const last = this.unwritten.get(id)?.at(-1) ?? this.selectLast.get(id)
+    const last = this.unwritten.get(id)?.at(-1) ?? this.lastWritten(id)
     return {
       id,
       next: last === undefined ? 0 : last.first + last.count,
       lastStreamBytes: last === undefined ? 0 : this.selectBytes.get(last.segment)!,
     }
+  }
+
+  private lastWritten(order: number): Place | undefined {
+    const places = this.selectLast.get(order)
+    return places === undefined ? undefined : placeAt(places, places.length - PLACE_BYTES)
+  }
+
+  all(): Iterable<{ family: number; route: string }> {
+    return this.selectAll.all()
+  }
+
+  resources(family: number | null, realm: string, area: string, { offset, limit }: PageAsk): string[] {
+    const [from, to] = rangeOf("stream", realm, area)
+    const rows = this.selectNames.all(from, to, family ?? 0, family ?? 0, limit, offset)
+    return rows.map(text => text.slice(from.length))
+  }
+
+  countResources(family: number | null, realm: string, area: string): number {
+    return this.countNames.get(...rangeOf("stream", realm, area), family ?? 0, family ?? 0)!
+  }
+
+  families(route: string): number[] {
+    return this.selectFamilies.all(route)
   }
 
   createOrder(family: number, canonical: string): number {
@@ -152,7 +201,10 @@ export class SqliteStreamStore implements StreamStore {
     const { unwritten, unwrittenSegments } = this
     // In the order of the index, where neighbours share a page.
     for (const [order, places] of [...unwritten].sort(([a], [b]) => a - b)) {
-      for (const { first, segment } of places) this.insertOrder.run(order, first, segment)
+      for (let from = 0; from < places.length; from += ROW_PLACES_MAX) {
+        const row = places.slice(from, from + ROW_PLACES_MAX)
+        this.insertOrder.run(order, row[0]!.first, packed(row))
+      }
     }
     this.updateIndexed.run(lastSegment)
     this.unwritten = new Map()
@@ -190,8 +242,10 @@ export class SqliteStreamStore implements StreamStore {
       return held.find(place => place.first + place.count > position) ?? null
     }
     const at = this.selectAt.get(orderId, position)
-    if (at !== undefined && at.first + at.count > position) return at
-    return this.selectAfter.get(orderId, position) ?? oldest ?? null
+    const found = at === undefined ? null : placeFrom(at, position)
+    if (found !== null) return found
+    const after = this.selectAfter.get(orderId, position)
+    return after === undefined ? (oldest ?? null) : placeAt(after, 0)
   }
 
   private route(stream: number): Route {
@@ -202,4 +256,33 @@ export class SqliteStreamStore implements StreamStore {
     this.routes.set(stream, route)
     return route
   }
+}
+
+function packed(places: readonly Place[]): Buffer {
+  const bytes = Buffer.allocUnsafe(places.length * PLACE_BYTES)
+  let at = 0
+  for (const { first, count, segment } of places) {
+    bytes.writeDoubleBE(first, at)
+    bytes.writeUInt32BE(count, at + 8)
+    bytes.writeDoubleBE(segment, at + 12)
+    at += PLACE_BYTES
+  }
+  return bytes
+}
+
+function placeAt(places: Buffer, at: number): Place {
+  return {
+    first: places.readDoubleBE(at),
+    count: places.readUInt32BE(at + 8),
+    segment: places.readDoubleBE(at + 12),
+  }
+}
+
+/** The first place that holds the position or follows it. */
+function placeFrom(places: Buffer, position: number): Place | null {
+  for (let at = 0; at < places.length; at += PLACE_BYTES) {
+    const place = placeAt(places, at)
+    if (place.first + place.count > position) return place
+  }
+  return null
 }

@@ -5,7 +5,7 @@
 
 import { FrameReader, type FrameSink } from "../../protocol/frame.ts"
 import { CONNECT } from "../../protocol/messages/index.ts"
-import type { Client, Ending, Engine, EngineSession, Identity } from "../engine/engine.ts"
+import type { Client, Ending, Engine, EngineSession, Identity, Peer } from "../engine/engine.ts"
 import type { Laggard, OutboundAccount } from "./outbound.ts"
 
 /** How bytes reach and leave a program. */
@@ -39,6 +39,7 @@ export class Connection implements Client, FrameSink, Laggard {
   private readonly engine: Engine
   private readonly admission: Admission
   private readonly outbound: OutboundAccount
+  private readonly peer: Peer | undefined
   private readonly reader = new FrameReader(this)
   private state: "fresh" | "verifying" | "open" | "closed" = "fresh"
   /** With nobody asked who they are, a CONNECT may follow the first request. */
@@ -48,7 +49,14 @@ export class Connection implements Client, FrameSink, Laggard {
   pendingBytes = 0
   private relief: { readonly bytes: number; readonly work: () => void } | null = null
 
-  constructor(carrier: Carrier, engine: Engine, admission: Admission, outbound: OutboundAccount) {
+  constructor(
+    carrier: Carrier,
+    engine: Engine,
+    admission: Admission,
+    outbound: OutboundAccount,
+    peer?: Peer,
+  ) {
+    this.peer = peer
     this.carrier = carrier
     this.engine = engine
     this.admission = admission
@@ -119,7 +127,7 @@ export class Connection implements Client, FrameSink, Laggard {
     this.cancelTimeout?.()
     this.cancelTimeout = null
     this.state = "open"
-    this.session = this.engine.enter(this, identity)
+    this.session = this.engine.enter(this, identity, this.peer)
   }
 
   private connectLate(): boolean {

@@ -1,5 +1,5 @@
 // The port: HTTP, WebSocket and raw TCP on one listener, told apart by the first bytes (docs/PROTOCOL.md,
-// F-7). TLS, where it is configured, is opened first and looked into again.
+// T-1 … T-8). TLS, where it is configured, is opened first and looked into again.
 
 import { createServer, type Server, type Socket } from "node:net"
 import { createSecureContext, createServer as createTlsServer, type Server as TlsServer } from "node:tls"

@@ -66,7 +66,8 @@ CREATE TABLE queue_dead (
 );
 
 -- Every stream stands in eight orders: under its own route and under the seven selectors that match it.
--- The orders of the newest segments, those after meta's stream_indexed, are not written yet.
+-- A row of an order holds the places of many segments; those of the newest segments, after meta's
+-- stream_indexed, are not written yet.
 CREATE TABLE stream_selector (
   id INTEGER PRIMARY KEY,
   family INTEGER NOT NULL,
@@ -88,7 +89,7 @@ CREATE TABLE stream_segment (
 CREATE TABLE stream_order (
   selector INTEGER NOT NULL,
   first INTEGER NOT NULL,
-  segment INTEGER NOT NULL,
+  places BLOB NOT NULL,
   PRIMARY KEY (selector, first)
 ) WITHOUT ROWID;
 

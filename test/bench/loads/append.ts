@@ -106,7 +106,6 @@ async function overJetStream({ port, streams, batch, events }: AppendLoad): Prom
         send(streams * batch)
       }),
   )
-  socket.destroy()
   return { rate: events / seconds, ...(streams === 1 ? { medianMicros: median(waits) * 1_000 } : {}) }
 }
 

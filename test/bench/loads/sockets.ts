@@ -3,9 +3,28 @@
 
 import { connect, type Socket } from "node:net"
 
+const opened = new Set<Socket>()
+
+/** Leaves nothing behind for the next run; resolves once the server's end is closed too. */
+export async function closeSockets(): Promise<void> {
+  const ends = [...opened].map(
+    socket =>
+      new Promise<void>(resolve => {
+        if (socket.destroyed) return resolve()
+        socket.removeAllListeners("data")
+        socket.resume()
+        socket.once("close", () => resolve())
+        socket.end()
+      }),
+  )
+  opened.clear()
+  await Promise.all(ends)
+}
+
 export function openSocket(port: number): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connect({ port, host: "127.0.0.1", noDelay: true }, () => resolve(socket))
+    opened.add(socket)
     socket.once("error", reject)
   })
 }
