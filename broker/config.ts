@@ -275,10 +275,14 @@ export const OPTIONS = {
   }),
   routeFamilies: option({
     env: "FITZ_ROUTE_FAMILIES",
-    schema: list.pipe(z.array(familyText).min(1)),
+    // An empty list stands for all of them: then the map alone says which there are.
+    schema: list.pipe(
+      z.union([z.tuple([z.literal("*")]).transform((): number[] => []), z.array(familyText).min(1)]),
+    ),
     fallback: [1],
     group: "Identity",
-    about: "Provisioned families, the numbers that partition all state.",
+    about:
+      "Provisioned families, the numbers that partition all state; * provisions whichever the map names.",
   }),
   routeFamilyMap: option({
     env: "FITZ_ROUTE_FAMILY_MAP",
@@ -425,7 +429,7 @@ export const OPTIONS = {
   }),
   logLevel: option({
     env: "FITZ_LOG_LEVEL",
-    schema: z.enum(["debug", "info", "warn", "error", "silent"]),
+    schema: z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]),
     fallback: "info",
     group: "Log",
     about: "Least important records that are written.",
@@ -776,7 +780,8 @@ export function parseJson(source: string): unknown {
 export function familyMapProblem(source: string, families: readonly number[]): string | null {
   try {
     for (const family of parseFamilyMap(source).values()) {
-      if (!families.includes(family)) return `family ${family} is not in FITZ_ROUTE_FAMILIES`
+      if (families.length > 0 && !families.includes(family))
+        return `family ${family} is not in FITZ_ROUTE_FAMILIES`
     }
     return null
   } catch (error) {

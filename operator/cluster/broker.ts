@@ -69,8 +69,9 @@ export interface Target {
 export type Credentials = (target: Target, fresh: boolean) => Promise<string>
 
 interface ListCache {
-  etag: string
-  rows: readonly unknown[]
+  readonly etag: string
+  readonly rows: readonly unknown[]
+  readonly total: number
 }
 
 /** Calls to brokers, with a few sockets and a bounded rate of writes for each. */
@@ -198,30 +199,29 @@ export class BrokerCalls {
     signal: AbortSignal,
   ): Promise<readonly unknown[]> {
     const { lists } = this.kept(target)
-    const cached = lists.get(address)
     const rows: unknown[] = []
-    let etag: string | null = null
-    for (let offset = 0; ; ) {
-      const first = offset === 0
-      const { status, body, headers } = await this.call(
-        target,
-        "GET",
-        `${address}?limit=${PAGE}&offset=${offset}`,
-        {
-          signal,
-          ...(first && cached !== undefined ? { headers: { "if-none-match": cached.etag } } : {}),
-        },
-      )
-      if (status === 304 && cached !== undefined) return cached.rows
-      const page = ((body as Record<string, unknown>)[field] ?? []) as readonly unknown[]
-      rows.push(...page)
-      offset += page.length
-      if (first) etag = headers.etag ?? null
-      const total = Number(headers["x-total-count"] ?? rows.length)
-      if (page.length === 0 || offset >= total) break
+    for (;;) {
+      const place = `${address}?limit=${PAGE}&offset=${rows.length}`
+      const known = lists.get(place)
+      const { status, body, headers } = await this.call(target, "GET", place, {
+        signal,
+        ...(known === undefined ? {} : { headers: { "if-none-match": known.etag } }),
+      })
+      // Each page has a tag of its own: an unchanged first one says nothing of the next.
+      let page = known
+      if (status !== 304 || page === undefined) {
+        const fresh = ((body as Record<string, unknown>)[field] ?? []) as readonly unknown[]
+        page = {
+          etag: headers.etag ?? "",
+          rows: fresh,
+          total: Number(headers["x-total-count"] ?? fresh.length),
+        }
+        if (headers.etag === undefined) lists.delete(place)
+        else lists.set(place, page)
+      }
+      rows.push(...page.rows)
+      if (page.rows.length === 0 || rows.length >= page.total) return rows
     }
-    if (etag !== null) lists.set(address, { etag, rows })
-    return rows
   }
 
   private kept(target: Target): { agent: Agent; writes: RateLimit; lists: Map<string, ListCache> } {

@@ -464,7 +464,7 @@ export function dashboardModel(owner: Owner): Record<string, unknown> {
         id: ++id,
         type: "timeseries",
         title: panel.title,
-        datasource: { type: "prometheus", uid: "${datasource}" },
+        datasource: { type: "prometheus", uid: `$\{datasource}` },
         gridPos: { x: index * width, y, w: width, h: PANEL_HEIGHT },
         fieldConfig: { defaults: { unit: panel.unit, min: 0 }, overrides: [] },
         targets: panel.queries.map(([legendFormat, expr], place) => ({
