@@ -335,18 +335,12 @@ function withoutQuery(address: string): string {
 }
 
 function refusal(method: string, address: string, { status, headers, body }: Answer): BrokerError {
-  const { error } = body as { error?: { code?: string; message?: string } | string; message?: string }
-  const code = typeof error === "string" ? error : (error?.code ?? String(status))
-  const words = (typeof error === "object" ? error.message : (body as { message?: string }).message) ?? ""
+  const { code = String(status), message = "" } = body as { code?: string; message?: string }
+  const words = message === "" ? `${method} ${withoutQuery(address)}: ${status}` : message
   const after = headers["retry-after"]
-  return new BrokerError(
-    status,
-    code,
-    words === "" ? `${method} ${withoutQuery(address)}: ${status}` : words,
-    {
-      retryAfterMs: after !== undefined && /^\d+$/.test(after) ? Number(after) * 1_000 : null,
-    },
-  )
+  return new BrokerError(status, code, words, {
+    retryAfterMs: after !== undefined && /^\d+$/.test(after) ? Number(after) * 1_000 : null,
+  })
 }
 
 /** One part of an address, encoded once. */

@@ -32,6 +32,7 @@ export interface ControllerOptions {
 
 const PASS_MS = 60_000
 const JITTER = 0.1
+const AGAIN_LEAST_MS = 20
 
 export class Controller {
   readonly name: string
@@ -140,7 +141,8 @@ export class Controller {
         : resync === null
           ? outcome.againMs
           : Math.min(outcome.againMs, resync)
-    if (again !== null) this.queue.addAfter(key, again)
+    // Never within the same turn: a pass that finds everything in memory would let nothing else run.
+    if (again !== null) this.queue.addAfter(key, Math.max(again, AGAIN_LEAST_MS))
   }
 }
 

@@ -364,6 +364,7 @@ export class Scenario {
   }
 
   logTail(): string {
+    if (process.env["FITZ_TEST_LOG"] !== undefined) return JSON.stringify(this.world.records)
     return JSON.stringify(this.world.records.slice(-6))
   }
 

@@ -12,7 +12,12 @@ export interface SteeredWorld extends World {
   /** Moves the time on and runs what has come due. */
   advance(ms: number): void
   readonly offset: number
-  readonly records: readonly { level: string; message: string; fields: Readonly<Record<string, unknown>> }[]
+  readonly records: readonly {
+    at?: number
+    level: string
+    message: string
+    fields: Readonly<Record<string, unknown>>
+  }[]
   readonly pending: number
 }
 
@@ -32,7 +37,8 @@ export function seeded(seed: number): () => number {
 export function steeredWorld({ seed = 1 }: { seed?: number } = {}): SteeredWorld {
   let offset = 0
   const timers = new Set<Timer>()
-  const records: { level: string; message: string; fields: Readonly<Record<string, unknown>> }[] = []
+  const records: { at: number; level: string; message: string; fields: Readonly<Record<string, unknown>> }[] =
+    []
   const now = (): number => Date.now() + offset
   const arm = (timer: Timer): void => {
     if (timer.handle !== null) clearTimeout(timer.handle)
@@ -43,7 +49,8 @@ export function steeredWorld({ seed = 1 }: { seed?: number } = {}): SteeredWorld
     if (timer.handle !== null) clearTimeout(timer.handle)
     timer.work()
   }
-  const log: Log = (level, message, fields = {}) => records.push({ level, message, fields })
+  const log: Log = (level, message, fields = {}) =>
+    records.push({ at: Date.now() % 1_000_000, level, message, fields })
   return {
     now,
     monotonic: () => performance.now(),
