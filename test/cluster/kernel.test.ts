@@ -6,19 +6,19 @@ import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { afterEach, expect, test } from "vitest"
 import { at, textAt } from "../../operator/plan/object.ts"
-import { type Fault, openProxy, type Proxy } from "./kit/proxy.ts"
+import { type Fault, type FaultProxy, openProxy } from "./kit/proxy.ts"
 import { cluster, newScenario, type Scenario, until } from "./kit/scenario.ts"
 import { broker } from "./kit/stage.ts"
 
 const open: Scenario[] = []
-const proxies: Proxy[] = []
+const proxies: FaultProxy[] = []
 const children: ChildProcess[] = []
 afterEach(async () => {
   for (const child of children.splice(0)) child.kill("SIGKILL")
   for (const scenario of open.splice(0)) await scenario.end()
   for (const proxy of proxies.splice(0)) await proxy.close()
 })
-async function begin(): Promise<{ scenario: Scenario; proxy: Proxy }> {
+async function begin(): Promise<{ scenario: Scenario; proxy: FaultProxy }> {
   const scenario = await newScenario()
   open.push(scenario)
   const proxy = await openProxy(await cluster())

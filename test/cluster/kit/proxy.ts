@@ -27,7 +27,7 @@ export type Fault =
   | { readonly close: true }
   | { readonly delayMs: number }
 
-export interface Proxy {
+export interface FaultProxy {
   readonly server: string
   readonly asked: readonly Asked[]
   /** Called for each request; null lets it pass. */
@@ -37,12 +37,12 @@ export interface Proxy {
   close(): Promise<void>
 }
 
-export async function openProxy(cluster: Cluster): Promise<Proxy> {
+export async function openProxy(cluster: Cluster): Promise<FaultProxy> {
   const pki = join(inject("machine").state, "pki")
   const target = new URL(cluster.server)
   const asked: Asked[] = []
   const streams = new Set<ServerResponse>()
-  const proxy: Omit<Proxy, "server"> & { server: string } = {
+  const proxy: Omit<FaultProxy, "server"> & { server: string } = {
     server: "",
     asked,
     rule: () => null,
