@@ -4,7 +4,7 @@
 import { defineConfig } from "vitest/config"
 import { Counts } from "./test/kit/reporter.ts"
 
-const QUICK = "{vectors,protocol,domains,engine,transport,model,client,operator,web}"
+const QUICK = "{vectors,protocol,domains,engine,transport,model,client,operator,web,roof}"
 
 export default defineConfig({
   test: {

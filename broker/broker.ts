@@ -9,6 +9,7 @@ import { Api } from "./admin/api.ts"
 import { Audit } from "./admin/audit.ts"
 import { Gate } from "./admin/gate.ts"
 import { type HttpDoor, openHttp } from "./admin/http.ts"
+import { Metrics } from "./admin/metrics.ts"
 import { openApiOf } from "./admin/openapi.ts"
 import type { DrainState, Operations } from "./admin/operations.ts"
 import { Table } from "./admin/route.ts"
@@ -20,9 +21,12 @@ import { NoticeDomain } from "./domains/notice.ts"
 import { Realms, realmCells } from "./domains/realms.ts"
 import { RpcDomain } from "./domains/rpc.ts"
 import { type DurableMessage, type DurableRequest, type DurableStart, stackOf } from "./durable.ts"
+import { DoorTally } from "./engine/doors.ts"
 import { Engine, type Identity, type Peer } from "./engine/engine.ts"
 import { Lane } from "./engine/lane.ts"
+import { Rates, SAMPLE_MS } from "./engine/rates.ts"
 import { Status } from "./engine/status.ts"
+import { Tally } from "./engine/tally.ts"
 import { FenceBlocks } from "./fences.ts"
 import { Watched } from "./files.ts"
 import { shrinkHeap } from "./heap.ts"
@@ -30,11 +34,12 @@ import { IdentityVerifier, type Verified } from "./identity.ts"
 import { durableLimits, engineLimits, liveLimits } from "./limits.ts"
 import { laneOperations } from "./operations.ts"
 import { CHECKPOINT_CELLS_BYTES } from "./storage/checkpoint.ts"
+import { storeBytes } from "./storage/database.ts"
 import { type Admission, type Carrier, Connection } from "./transport/connection.ts"
 import { OutboundAccount } from "./transport/outbound.ts"
 import { type BoundPort, checkTls, Port, type TlsFiles } from "./transport/port.ts"
 import { TcpCarrier } from "./transport/tcp.ts"
-import { WebSocketCarrier, withOuterLength } from "./transport/websocket.ts"
+import { CLOSE_WITHIN_MS, WebSocketCarrier, withOuterLength } from "./transport/websocket.ts"
 import type { World } from "./world.ts"
 
 export interface BrokerOptions {
@@ -45,6 +50,8 @@ export interface BrokerOptions {
   readonly developmentSecret: string | null
   /** The broker cannot go on. The process ends, and starts anew from the file. */
   readonly onFatal: (reason: string) => void
+  /** Gives up a start that is under way: it then rejects with the signal's reason. */
+  readonly stop?: AbortSignal
 }
 
 const ANYBODY: Identity = { family: 1, permissions: null }
@@ -63,6 +70,12 @@ export class Broker {
   private readonly live: Lane
   private readonly fences: FenceBlocks
   private readonly outbound: OutboundAccount
+  private readonly liveTally = new Tally()
+  private readonly doorTally = new DoorTally()
+  private readonly rates: Rates<"fires">
+  private readonly metrics: Metrics
+  private cancelSample: () => void = () => undefined
+  private readonly durableTally = new Tally()
   private readonly port: MessagePort
   private readonly bells: Bells
   private readonly threads: Worker[]
@@ -82,6 +95,7 @@ export class Broker {
   private tls: Watched<TlsFiles> | null = null
   /** Nothing that the durable lane says matters any more. */
   private deaf = false
+  private cancelDue: () => void = () => undefined
   private whenReady: () => void = () => undefined
   private whenClosed: () => void = () => undefined
   private onProblem: (problem: Error) => void = () => undefined
@@ -112,26 +126,36 @@ export class Broker {
       realms,
       firstId: 1,
       random: world.random,
+      tally: this.liveTally,
+      elapsedMs: world.elapsedMs,
       noticeRoom: session => this.outbound.noticeBytesMax - this.engine.pendingBytes(session),
       parkedMax: limits.parkedMax,
       onBug: (error, name) => world.log("error", "a request threw", { request: name, stack: stackOf(error) }),
       onWritable: () => undefined,
     })
     // With one processor, polling would only keep the other thread from working.
-    const pollMs = availableParallelism() > 1 ? config.busyPollMicros / 1_000 : 0
-    const poll = new LoopPoll(this.bells, pollMs, () => this.lookIntoPort(), world.soon)
-    let cancelDue: () => void = () => undefined
+    const processors = availableParallelism()
+    const pollMs = processors > 1 ? config.busyPollMicros / 1_000 : 0
+    const poll = new LoopPoll(
+      this.bells,
+      pollMs,
+      () => this.lookIntoPort(),
+      () => this.engine.waiting,
+      world.soon,
+    )
     this.engine = new Engine({
       live: this.live,
       link: { post: batch => this.ask(batch), tell: asked => this.ask(asked) },
       limits: engineLimits(config),
       now: world.now,
+      elapsedMs: world.elapsedMs,
       soon: world.soon,
       at: (due, work) => {
-        cancelDue()
-        cancelDue = world.later(due - world.now(), work)
+        this.cancelDue()
+        if (!this.deaf) this.cancelDue = world.later(due - world.now(), work)
       },
       later: world.later,
+      batchesTaken: () => this.durableTally.count("batchesTaken"),
       happened: () => poll.happened(),
     })
     const { port1, port2 } = new MessageChannel()
@@ -141,7 +165,9 @@ export class Broker {
       folder: config.storageMode === "memory" ? null : config.storagePath,
       limits: durableLimits(config),
       bells: this.bells.buffer,
-      pollMs,
+      // With two, whoever sent the request needs the second one.
+      pollMs: processors > 2 ? pollMs : 0,
+      tally: this.durableTally.buffer,
       checkpointCells: new SharedArrayBuffer(CHECKPOINT_CELLS_BYTES),
       realmCells: cells,
     }
@@ -151,7 +177,25 @@ export class Broker {
     this.startCopier = () => {
       this.threads.push(this.thread("copier", { folder: start.folder, cells: start.checkpointCells }, []))
     }
+    this.rates = new Rates(["fires"], () => this.durableTally.figure("schedule", "fires_total"))
+    this.metrics = new Metrics({
+      status: this.status,
+      live: this.liveTally,
+      durable: this.durableTally,
+      engine: this.engine,
+      doors: this.doorTally,
+      rates: this.rates,
+      now: world.now,
+      connections: () => this.connections.size,
+      storageBytes: () => (start.folder === null ? 0 : storeBytes(start.folder)),
+    })
+    this.sampleRates()
     void this.listenToLane()
+  }
+
+  private sampleRates(): void {
+    this.rates.sample(this.options.world.now())
+    this.cancelSample = this.options.world.later(SAMPLE_MS, () => this.sampleRates())
   }
 
   private thread(name: string, data: object, transferList: MessagePort[]): Worker {
@@ -200,9 +244,8 @@ export class Broker {
     })
     // Whoever fails first decides; the other must not become an unhandled rejection.
     ready.catch(() => undefined)
-    this.verifier = await IdentityVerifier.open(config, world, this.options.developmentSecret, () =>
-      this.recheck(),
-    )
+    this.options.stop?.addEventListener("abort", () => this.giveUpStarting())
+    this.verifier = new IdentityVerifier(config, world, this.options.developmentSecret, () => this.recheck())
     const gate = this.gate()
     const onError = (error: unknown, request: { readonly url: string }): void =>
       world.log("error", "an HTTP request failed", {
@@ -215,13 +258,15 @@ export class Broker {
       audit: this.audit,
       operations: this.operations(),
       strictConfirm: config.adminStrictConfirm,
-      observe: () => undefined,
+      performanceBlock: config.performanceBlock,
+      observe: observed => this.metrics.observe(observed),
       onError,
     })
     this.http = await openHttp({
       status: this.status,
       api,
       gate,
+      metrics: this.metrics,
       probeAuth: config.probeAuth,
       judgeUpgrade: request => this.judgeUpgrade(request.headers.origin),
       takeSocket: (socket, request) => {
@@ -231,14 +276,18 @@ export class Broker {
           if (isBinary) connection.receive(withOuterLength(data as Buffer))
           else connection.violate("a text message")
         })
-        socket.on("error", () => socket.terminate())
+        // The library closes with the code that fits; a broken connection closes by itself.
+        socket.on("error", () => this.complain("connection closed: not WebSocket"))
         socket.on("close", () => this.forget(connection))
       },
       messageBytesMax: FRAME_BYTES_MAX,
+      closeTimeout: CLOSE_WITHIN_MS,
+      headerTimeoutMs: config.detectTimeoutSeconds * 1_000,
       tlsOnly: config.tlsOnly,
       onError,
     })
     await this.listen(this.http)
+    this.options.stop?.throwIfAborted()
     bound(this)
     await ready
   }
@@ -247,7 +296,7 @@ export class Broker {
     const { config, world } = this.options
     const { tlsCertFile, tlsKeyFile } = config
     if (tlsCertFile !== null && tlsKeyFile !== null) {
-      this.tls = new Watched([tlsCertFile, tlsKeyFile], tlsFiles, world, files => this.doors?.renew(files))
+      this.tls = openTls([tlsCertFile, tlsKeyFile], world, files => this.doors?.renew(files))
     }
     this.doors = new Port({
       takeHttp: socket => {
@@ -259,7 +308,10 @@ export class Broker {
       tlsOnly: config.tlsOnly,
       detectTimeoutMs: config.detectTimeoutSeconds * 1_000,
       later: world.later,
-      onMalformed: reason => this.complain(`connection closed: ${reason}`),
+      onMalformed: reason => {
+        this.doorTally.malformed.undetected++
+        this.complain(`connection closed: ${reason}`)
+      },
     })
     const main = await this.doors.listen(config.bindAddr, config.httpPort, false)
     const tcp =
@@ -284,13 +336,18 @@ export class Broker {
   private judgeUpgrade(
     origin: string | undefined,
   ): ReturnType<Parameters<typeof openHttp>[0]["judgeUpgrade"]> {
+    const { turnedAway } = this.doorTally
     if (!this.status.open) {
+      turnedAway[this.status.draining ? "draining" : "starting"]++
       const code = this.status.draining ? "shutting_down" : "not_ready"
       return { status: 503, code, message: "programs are not let in now" }
     }
-    if (this.full)
+    if (this.full) {
+      turnedAway.full++
       return { status: 503, code: "too_many_connections", message: "too many programs are connected" }
+    }
     if (origin !== undefined && !this.options.config.wsAllowedOrigins.includes(origin)) {
+      turnedAway.origin++
       return { status: 403, code: "origin_not_allowed", message: "this origin may not connect" }
     }
     return null
@@ -301,7 +358,10 @@ export class Broker {
   }
 
   private takeTcp(socket: Socket, first: Uint8Array): boolean {
-    if (!this.status.open || this.full) return false
+    if (!this.status.open || this.full) {
+      this.doorTally.turnedAway[this.status.open ? "full" : this.status.draining ? "draining" : "starting"]++
+      return false
+    }
     const connection = this.admit(new TcpCarrier(socket), peerOf("tcp", socket))
     socket.on("data", piece => connection.receive(piece))
     socket.on("end", () => socket.end())
@@ -311,7 +371,9 @@ export class Broker {
   }
 
   private admit(carrier: Carrier, peer: Peer): Connection {
+    const { transport } = peer
     const { config, world } = this.options
+    const { doorTally } = this
     const held: { verified: Verified | null } = { verified: null }
     const admission: Admission = {
       anonymous: !config.authRequired,
@@ -321,6 +383,7 @@ export class Broker {
       verify: async token => {
         const verified = await this.verifier!.verify(token)
         if (typeof verified === "string") {
+          doorTally.authFailed(verified)
           this.complain(`CONNECT refused: ${verified}`)
           return null
         }
@@ -332,7 +395,16 @@ export class Broker {
         held.verified = verified
         return verified
       },
-      onMalformed: reason => this.complain(`connection closed: ${reason}`),
+      onMalformed: reason => {
+        doorTally.malformed[transport]++
+        this.complain(`connection closed: ${reason}`)
+      },
+      onBehind: () => {
+        doorTally.behind[transport]++
+      },
+      onEnded: ending => {
+        doorTally.ended[ending]++
+      },
     }
     const connection = new Connection(carrier, this.engine, admission, this.outbound, peer)
     this.connections.set(connection, held)
@@ -383,15 +455,16 @@ export class Broker {
       },
       open: config.adminAuthMode === "open",
       limits: {
-        metrics: config.rateLimitMetrics,
-        admin_read: config.rateLimitAdminRead,
-        admin_write: config.rateLimitAdminWrite,
-        auth_failure: config.rateLimitAuthFailure,
+        metrics: parseRate(config.rateLimitMetrics)!,
+        admin_read: parseRate(config.rateLimitAdminRead)!,
+        admin_write: parseRate(config.rateLimitAdminWrite)!,
+        auth_failure: parseRate(config.rateLimitAuthFailure)!,
       },
       writeLimits: new Map(writeLimits),
+      metricsPermission: config.metricsPermission,
       now: world.now,
-      onFailure: () => undefined,
-      onLimited: () => undefined,
+      onFailure: reason => this.doorTally.authFailed(reason),
+      onLimited: name => this.metrics.limited(name),
     })
   }
 
@@ -420,10 +493,11 @@ export class Broker {
       liveRealms: () => [...new Set([...engine.sessionRealms, ...this.live.usedRealms()])],
       families: config.routeFamilies,
       identityClaim: config.jwtIdentityClaim,
-      trustSources: () => this.verifier!.sources(),
+      trustSources: () => this.verifier!.trustSources(),
       drainState: () => this.drainState(),
       drain: () => this.beginDrain(),
       audit: page => audit.read(page),
+      samples: () => this.metrics.samples(),
       openApi: () => document,
     }
   }
@@ -522,7 +596,19 @@ export class Broker {
     this.status.storageWritable = false
     this.status.dead ??= "the durable lane has failed"
     this.onProblem(new Error(reason))
-    this.options.onFatal(reason)
+    void this.keepLog().finally(() => this.options.onFatal(reason))
+  }
+
+  /** What the store's files are now is what the next start has to find. */
+  private async keepLog(): Promise<void> {
+    const { storageMode, storagePath } = this.options.config
+    if (storageMode === "memory") return
+    try {
+      const { keepLog } = await import("./storage/database.ts")
+      keepLog(storagePath)
+    } catch (error) {
+      this.options.world.log("warn", "the store may be closed on the way out", { reason: stackOf(error) })
+    }
   }
 
   // ── the way down ───────────────────────────────────────────────────────────────────────────────────────
@@ -585,6 +671,13 @@ export class Broker {
     await this.abandon()
   }
 
+  /** Asked to stop before it was ready: the store is as it was, nothing has been acknowledged. */
+  private giveUpStarting(): void {
+    if (this.status.domainsReady) return
+    this.status.draining = true
+    this.onProblem(this.options.stop?.reason as Error)
+  }
+
   /** Lets go of everything without asking the store. */
   private async abandon(): Promise<void> {
     this.verifier?.stop()
@@ -592,16 +685,31 @@ export class Broker {
     await this.doors?.close()
     await this.http?.app.close()
     this.deaf = true
+    // A lease or a call that ends much later must not keep the process alive until then.
+    this.cancelDue()
+    this.cancelSample()
     this.bells.ringFromLane()
     this.port.close()
     await Promise.all(this.threads.map(thread => thread.terminate()))
   }
 }
 
-function tlsFiles([cert, key]: readonly ReadonlyMap<string, string>[]): TlsFiles {
-  const files = { cert: [...cert!.values()].join("\n"), key: [...key!.values()].join("\n") }
-  checkTls(files)
-  return files
+function openTls(
+  paths: readonly [cert: string, key: string],
+  world: World,
+  onChange: (files: TlsFiles) => void,
+): Watched<TlsFiles> {
+  const read = ([cert, key]: readonly ReadonlyMap<string, string>[]): TlsFiles => {
+    const files = { cert: [...cert!.values()].join("\n"), key: [...key!.values()].join("\n") }
+    checkTls(files)
+    return files
+  }
+  try {
+    return new Watched(paths, read, world, onChange)
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new Error(`FITZ_TLS_CERT_FILE, FITZ_TLS_KEY_FILE: ${reason}`)
+  }
 }
 
 function peerOf(transport: Peer["transport"], { remoteAddress = "", remotePort = 0 }: Socket): Peer {

@@ -3,31 +3,55 @@
 
 import { readFileSync } from "node:fs"
 import { z } from "zod"
+import { nearest } from "./hint.ts"
 
 const MIB = 1024 * 1024
 
+// The description of a schema is what a mistake is answered with: "… has to be <description>".
 const wholeNumber = (min: number, max: number) =>
   z
-    .union([z.number(), z.string().regex(/^\d+$/, "a whole number").transform(Number)])
+    .union([z.number(), z.string().regex(/^\d+$/).transform(Number)])
     .pipe(z.number().int().min(min).max(max))
+    .describe(
+      max === Number.MAX_SAFE_INTEGER
+        ? `a whole number of at least ${min}`
+        : `a whole number from ${min} to ${max}`,
+    )
 const count = (min = 0) => wholeNumber(min, Number.MAX_SAFE_INTEGER)
 const port = wholeNumber(0, 65_535)
-const truth = z.union([
-  z.boolean(),
-  z.enum(["true", "false", "1", "0"]).transform(text => text === "true" || text === "1"),
-])
+const truth = z
+  .union([
+    z.boolean(),
+    z.enum(["true", "false", "1", "0"]).transform(text => text === "true" || text === "1"),
+  ])
+  .describe("true or false")
+const oneOf = <const T extends readonly string[]>(names: T) =>
+  z.enum(names).describe(`one of ${names.join(", ")}`)
 const listed = z.union([z.array(z.union([z.string(), z.number()])), z.string(), z.number()])
-const list = listed.transform(value => {
-  const items = Array.isArray(value) ? value.map(String) : String(value).split(",")
-  return items.map(item => item.trim()).filter(item => item !== "")
-})
-const text = z.string().min(1)
+const list = listed
+  .transform(value => {
+    const items = Array.isArray(value) ? value.map(String) : String(value).split(",")
+    return items.map(item => item.trim()).filter(item => item !== "")
+  })
+  .describe("a list, or its entries separated by commas")
+const text = z.string().min(1).describe("text")
 const family = wholeNumber(1, 4_294_967_295)
-const familyText = z
-  .string()
-  .regex(/^\d+$/, "a family number")
-  .transform(Number)
-  .pipe(z.number().int().min(1).max(4_294_967_295))
+const families = list
+  .pipe(
+    z
+      .array(
+        z
+          .string()
+          .transform((item): unknown => item)
+          .pipe(family),
+      )
+      .min(1),
+  )
+  .describe("family numbers from 1 to 4294967295, separated by commas")
+const origins = list
+  .pipe(z.array(z.string().refine(isOrigin)))
+  .describe("origins as browsers send them (https://app.example.com), separated by commas")
+const familiesOrAll = z.union([z.literal("*").transform((): number[] => []), families])
 
 /** `20/s`, `10/min` or `20/s:60`; 0 switches the limit off. */
 export interface RateOption {
@@ -48,12 +72,9 @@ export function parseRate(text: string): RateOption | null {
   return { perSecond: match[2] === "s" ? count : count / 60, burst }
 }
 
-const rate = z.union([z.number().transform(String), z.string()]).transform((given, context) => {
-  const parsed = parseRate(given.trim())
-  if (parsed !== null) return parsed
-  context.addIssue({ code: "custom", message: "0, or a rate like 20/s, 10/min or 20/s:60" })
-  return z.NEVER
-})
+const rate = z
+  .union([z.number().transform(String), z.string()])
+  .refine(given => parseRate(given.trim()) !== null, "0, or a rate like 20/s, 10/min or 20/s:60")
 
 interface OptionSpec<S extends z.ZodType, D> {
   readonly env: string
@@ -117,7 +138,7 @@ export const OPTIONS = {
   }),
   wsAllowedOrigins: option({
     env: "FITZ_WS_ALLOWED_ORIGINS",
-    schema: list,
+    schema: origins,
     fallback: [],
     group: "Port",
     about: "Origins that browsers may open a WebSocket from. Clients that send no Origin are not affected.",
@@ -127,7 +148,7 @@ export const OPTIONS = {
     schema: wholeNumber(1, 3_600),
     fallback: 10,
     group: "Port",
-    about: "A connection that has not shown its protocol by then is closed.",
+    about: "A connection that has not shown its protocol by then, or an HTTP request's headers, is closed.",
   }),
   connectTimeoutSeconds: option({
     env: "FITZ_CONNECT_TIMEOUT_SECONDS",
@@ -146,7 +167,7 @@ export const OPTIONS = {
   }),
   storageMode: option({
     env: "FITZ_STORAGE_MODE",
-    schema: z.enum(["local", "memory"]),
+    schema: oneOf(["local", "memory"]),
     fallback: "local",
     group: "Storage",
     about: "local keeps everything durable in a folder; memory keeps nothing and is for tests.",
@@ -160,7 +181,7 @@ export const OPTIONS = {
   }),
   queueWritePolicy: option({
     env: "FITZ_QUEUE_WRITE_POLICY",
-    schema: z.enum(["sync", "fast"]),
+    schema: oneOf(["sync", "fast"]),
     fallback: "sync",
     group: "Storage",
     about:
@@ -276,9 +297,7 @@ export const OPTIONS = {
   routeFamilies: option({
     env: "FITZ_ROUTE_FAMILIES",
     // An empty list stands for all of them: then the map alone says which there are.
-    schema: list.pipe(
-      z.union([z.tuple([z.literal("*")]).transform((): number[] => []), z.array(familyText).min(1)]),
-    ),
+    schema: familiesOrAll,
     fallback: [1],
     group: "Identity",
     about:
@@ -350,24 +369,32 @@ export const OPTIONS = {
     group: "Admin",
     about: "Probes ask for a credential, any valid one.",
   }),
+  performanceBlock: option({
+    env: "FITZ_PERFORMANCE_BLOCK",
+    schema: truth,
+    fallback: false,
+    group: "Admin",
+    about:
+      "Every JSON answer of the admin API says what it has cost; else where X-Performance: true asks for it.",
+  }),
   rateLimitMetrics: option({
     env: "FITZ_RATE_LIMIT_METRICS",
     schema: rate,
-    fallback: { perSecond: 5, burst: 10 },
+    fallback: "5/s:10",
     group: "Admin",
     about: "Scrapes of one principal; 0: no limit, or like 20/s, 10/min, 20/s:60.",
   }),
   rateLimitAdminRead: option({
     env: "FITZ_RATE_LIMIT_ADMIN_READ",
     schema: rate,
-    fallback: { perSecond: 20, burst: 60 },
+    fallback: "20/s:60",
     group: "Admin",
     about: "Admin reads of one principal.",
   }),
   rateLimitAdminWrite: option({
     env: "FITZ_RATE_LIMIT_ADMIN_WRITE",
     schema: rate,
-    fallback: { perSecond: 5, burst: 20 },
+    fallback: "5/s:20",
     group: "Admin",
     about: "Admin writes of one principal.",
   }),
@@ -381,7 +408,7 @@ export const OPTIONS = {
   rateLimitAuthFailure: option({
     env: "FITZ_RATE_LIMIT_AUTH_FAILURE",
     schema: rate,
-    fallback: { perSecond: 10 / 60, burst: 10 },
+    fallback: "10/min:10",
     group: "Admin",
     about: "Refused credentials of one address.",
   }),
@@ -429,14 +456,14 @@ export const OPTIONS = {
   }),
   logLevel: option({
     env: "FITZ_LOG_LEVEL",
-    schema: z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]),
+    schema: oneOf(["trace", "debug", "info", "warn", "error", "fatal", "silent"]),
     fallback: "info",
     group: "Log",
     about: "Least important records that are written.",
   }),
   logFormat: option({
     env: "FITZ_LOG_FORMAT",
-    schema: z.enum(["json", "text"]),
+    schema: oneOf(["json", "text"]),
     fallback: "json",
     group: "Log",
     about: "json for machines, text for people.",
@@ -603,6 +630,15 @@ export function fileKeyOf(name: OptionName): string {
   return name.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)
 }
 
+/** Names in the environment that begin like an option's and belong to another part of the product. */
+const OTHER_NAMES: ReadonlySet<string> = new Set(["FITZ_CONFIG_FILE", "FITZ_URL", "FITZ_TOKEN"])
+/** What Kubernetes puts into every pod beside a Service whose name begins with `fitz`. */
+function isServiceLink(name: string, value: string): boolean {
+  if (/_SERVICE_(HOST|PORT|PORT_[A-Z0-9_]+)$/.test(name)) return true
+  if (/_PORT_\d+_(TCP|UDP|SCTP)_(ADDR|PORT|PROTO)$/.test(name)) return true
+  return /_PORT(_\d+_(TCP|UDP|SCTP))?$/.test(name) && /^(tcp|udp|sctp):\/\//.test(value)
+}
+
 /** All mistakes of a configuration, one a line. */
 export class ConfigError extends Error {
   override readonly name = "ConfigError"
@@ -624,10 +660,29 @@ export interface ConfigSources {
   readonly file: { readonly name: string; readonly values: Readonly<Record<string, unknown>> } | null
 }
 
-/** Reads a configuration file: YAML, of which JSON is a part. */
+/** Reads a configuration file: YAML, of which JSON is a part. What it says of a mistake never quotes the file. */
 export async function readConfigFile(name: string): Promise<ConfigSources["file"]> {
-  const { parse } = await import("yaml")
-  const values: unknown = parse(readFileSync(name, "utf8"))
+  const { parseDocument } = await import("yaml")
+  let content: string
+  try {
+    content = readFileSync(name, "utf8")
+  } catch (error) {
+    throw new ConfigError([
+      `${name} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+    ])
+  }
+  const document = parseDocument(content, { logLevel: "silent", prettyErrors: false })
+  const [first] = document.errors
+  if (first !== undefined) {
+    const line = content.slice(0, first.pos[0]).split("\n").length
+    throw new ConfigError([`${name} is not YAML or JSON: line ${line} (${first.code})`])
+  }
+  let values: unknown
+  try {
+    values = document.toJS()
+  } catch {
+    throw new ConfigError([`${name} uses an alias that stands for nothing, or too many`])
+  }
   if (values === null || typeof values !== "object" || Array.isArray(values)) {
     throw new ConfigError([`${name} does not hold an object`])
   }
@@ -640,15 +695,14 @@ export async function readConfigFile(name: string): Promise<ConfigSources["file"
  */
 export function loadConfig({ environment, flags, file }: ConfigSources): Config {
   const mistakes: string[] = []
+  const wrong = new Set<OptionName>()
   const config: Record<string, unknown> = {}
-  const known = new Set<string>()
   for (const name of Object.keys(OPTIONS) as OptionName[]) {
     const spec: OptionSpec<z.ZodType, unknown> = OPTIONS[name]
     const key = fileKeyOf(name)
-    known.add(key)
     let given: unknown
     let where = ""
-    if (file !== null && key in file.values) {
+    if (file !== null && Object.hasOwn(file.values, key)) {
       given = file.values[key]
       where = `${key} in ${file.name}`
     }
@@ -663,65 +717,161 @@ export function loadConfig({ environment, flags, file }: ConfigSources): Config 
       given = flags[key]
       where = flag
     }
-    if (where === "") {
-      config[name] = spec.fallback
-      continue
-    }
+    config[name] = spec.fallback
+    if (where === "") continue
     const parsed = spec.schema.safeParse(given)
     if (parsed.success) config[name] = parsed.data
-    else mistakes.push(`${where}: ${describe(parsed.error, spec.secret === true)}`)
+    else {
+      wrong.add(name)
+      mistakes.push(`${where} has to be ${spec.schema.description ?? "something else"}`)
+    }
   }
-  for (const key of Object.keys(file?.values ?? {})) {
-    if (!known.has(key)) mistakes.push(`${key} in ${file!.name}: there is no such option`)
+  mistakes.push(...unknownNames(environment), ...unknownKeys(file))
+  for (const { names, problem } of CROSS_CHECKS) {
+    // A mistake that is named already would only be told twice.
+    if (names.some(name => wrong.has(name))) continue
+    const found = problem(config as Config)
+    if (found !== null) mistakes.push(found)
   }
-  if (mistakes.length === 0) mistakes.push(...crossCheck(config as Config))
   if (mistakes.length > 0) throw new ConfigError(mistakes)
   return config as Config
 }
 
-function describe(error: z.ZodError, secret: boolean): string {
-  if (secret) return "not a usable value"
-  // A union reports what each of its members would have taken; the last is how the text form failed.
-  const [issue] = error.issues
-  const nested = issue?.code === "invalid_union" ? issue.errors.at(-1)?.[0] : issue
-  return nested?.message ?? "not a usable value"
+function hint(name: string, names: Iterable<string>): string {
+  const near = nearest(name, names)
+  return near === null ? "there is no such option" : `there is no such option; did you mean ${near}?`
 }
 
-/** Mistakes that only show between options. */
-function crossCheck(config: Config): string[] {
-  const mistakes: string[] = []
-  if ((config.tlsCertFile === null) !== (config.tlsKeyFile === null)) {
-    mistakes.push("FITZ_TLS_CERT_FILE and FITZ_TLS_KEY_FILE come together")
+function unknownNames(environment: ConfigSources["environment"]): string[] {
+  const known = new Set<string>(OTHER_NAMES)
+  for (const spec of Object.values<OptionSpec<z.ZodType, unknown>>(OPTIONS)) {
+    for (const env of [spec.env, ...(spec.aliases ?? [])]) known.add(env)
   }
-  if (config.tlsOnly && config.tlsCertFile === null)
-    mistakes.push("FITZ_TLS_ONLY needs a certificate and a key")
-  if (config.jwtHmacSecret !== null && config.jwtHmacSecretFile !== null) {
-    mistakes.push("FITZ_JWT_HMAC_SECRET and FITZ_JWT_HMAC_SECRET_FILE are two sources of one secret")
-  }
-  if (config.routeFamilyMap !== null && config.routeFamilyMapFile !== null) {
-    mistakes.push("FITZ_ROUTE_FAMILY_MAP and FITZ_ROUTE_FAMILY_MAP_FILE are two sources of one map")
-  }
-  for (const pair of config.jwtJwksMap) {
-    const [, url] = splitPair(pair)
-    if (url === null || !URL.canParse(url)) mistakes.push("FITZ_JWT_JWKS_MAP: an entry is not issuer=url")
-  }
-  for (const pair of config.rateLimitAdminWriteOf) {
-    const [name, value] = splitPair(pair)
-    if (name === "" || value === null || parseRate(value) === null) {
-      mistakes.push("FITZ_RATE_LIMIT_ADMIN_WRITE_OF: an entry is not principal=rate")
-    }
-  }
-  if (config.routeFamilyMap !== null) {
-    const problem = familyMapProblem(config.routeFamilyMap, config.routeFamilies)
-    if (problem !== null) mistakes.push(`FITZ_ROUTE_FAMILY_MAP: ${problem}`)
-  }
-  if (config.authRequired && !hasTrustSource(config) && !isLoopback(config.bindAddr)) {
-    mistakes.push(
-      "no way to verify tokens is configured: set FITZ_JWT_HMAC_SECRET_FILE, FITZ_JWT_JWKS_FILE, FITZ_JWT_CLIENT_JWKS_FILE or FITZ_JWT_JWKS_MAP, or FITZ_AUTH_REQUIRED=false (a development secret is made only for a loopback address)",
-    )
-  }
-  return mistakes
+  const unknown = Object.entries(environment).filter(
+    ([name, value]) =>
+      name.startsWith("FITZ_") && value !== undefined && !known.has(name) && !isServiceLink(name, value),
+  )
+  return unknown.map(([name]) => `${name}: ${hint(name, known)}`)
 }
+
+function unknownKeys(file: ConfigSources["file"]): string[] {
+  if (file === null) return []
+  const known = new Set((Object.keys(OPTIONS) as OptionName[]).map(fileKeyOf))
+  const unknown = Object.keys(file.values).filter(key => !known.has(key))
+  return unknown.map(key => `${key} in ${file.name}: ${hint(key, known)}`)
+}
+
+interface CrossCheck {
+  /** Judged only where each of these is right by itself. */
+  readonly names: readonly OptionName[]
+  readonly problem: (config: Config) => string | null
+}
+
+/** Mistakes that only show between options, or inside a value. */
+const CROSS_CHECKS: readonly CrossCheck[] = [
+  {
+    names: ["httpPort", "tcpPort"],
+    problem: ({ httpPort, tcpPort }) =>
+      tcpPort !== null && tcpPort === httpPort && tcpPort !== 0
+        ? "FITZ_TCP_PORT is a further port: it cannot be FITZ_HTTP_PORT"
+        : null,
+  },
+  {
+    names: ["tlsCertFile", "tlsKeyFile"],
+    problem: ({ tlsCertFile, tlsKeyFile }) =>
+      (tlsCertFile === null) !== (tlsKeyFile === null)
+        ? "FITZ_TLS_CERT_FILE and FITZ_TLS_KEY_FILE come together"
+        : null,
+  },
+  {
+    names: ["tlsOnly", "tlsCertFile"],
+    problem: ({ tlsOnly, tlsCertFile }) =>
+      tlsOnly && tlsCertFile === null ? "FITZ_TLS_ONLY needs a certificate and a key" : null,
+  },
+  {
+    names: ["jwtHmacSecret", "jwtHmacSecretFile"],
+    problem: ({ jwtHmacSecret, jwtHmacSecretFile }) =>
+      jwtHmacSecret !== null && jwtHmacSecretFile !== null
+        ? "FITZ_JWT_HMAC_SECRET and FITZ_JWT_HMAC_SECRET_FILE are two sources of one secret"
+        : null,
+  },
+  {
+    names: ["jwtAudiences"],
+    problem: ({ jwtAudiences }) =>
+      jwtAudiences.length === 0 ? "FITZ_JWT_AUDIENCES has to name an audience" : null,
+  },
+  {
+    names: ["jwtJwksMap"],
+    problem: ({ jwtJwksMap }) => (jwtJwksMap.every(isIssuerPair) ? null : JWKS_MAP_MISTAKE),
+  },
+  {
+    names: ["rateLimitAdminWriteOf"],
+    problem: ({ rateLimitAdminWriteOf }) => {
+      const fine = rateLimitAdminWriteOf
+        .map(splitPair)
+        .every(([name, value]) => name !== "" && parseRate(value ?? "") !== null)
+      return fine ? null : "FITZ_RATE_LIMIT_ADMIN_WRITE_OF: an entry is not principal=rate"
+    },
+  },
+  {
+    names: ["routeFamilyMap", "routeFamilyMapFile"],
+    problem: ({ routeFamilyMap, routeFamilyMapFile }) =>
+      routeFamilyMap !== null && routeFamilyMapFile !== null
+        ? "FITZ_ROUTE_FAMILY_MAP and FITZ_ROUTE_FAMILY_MAP_FILE are two sources of one map"
+        : null,
+  },
+  {
+    names: ["routeFamilyMap", "routeFamilies"],
+    problem: ({ routeFamilyMap, routeFamilies }) => {
+      const problem = routeFamilyMap === null ? null : familyMapProblem(routeFamilyMap, routeFamilies)
+      return problem === null ? null : `FITZ_ROUTE_FAMILY_MAP: ${problem}`
+    },
+  },
+  {
+    names: ["routeFamilies", "routeFamilyMap", "routeFamilyMapFile", "authRequired"],
+    problem: ({ routeFamilies, routeFamilyMap, routeFamilyMapFile, authRequired }) => {
+      const mapped = authRequired && (routeFamilyMap !== null || routeFamilyMapFile !== null)
+      if (mapped || routeFamilies.includes(UNMAPPED_FAMILY)) return null
+      return `FITZ_ROUTE_FAMILIES leaves out family ${UNMAPPED_FAMILY}, to which every program belongs where no map says otherwise`
+    },
+  },
+  {
+    names: [
+      "authRequired",
+      "bindAddr",
+      "jwtHmacSecret",
+      "jwtHmacSecretFile",
+      "jwtJwksFile",
+      "jwtClientJwksFile",
+      "jwtJwksMap",
+      "apiKeysFile",
+    ],
+    problem: config =>
+      config.authRequired && !hasTrustSource(config) && !isLoopback(config.bindAddr)
+        ? "no way to verify tokens is configured: set FITZ_JWT_HMAC_SECRET_FILE, FITZ_JWT_JWKS_FILE, FITZ_JWT_CLIENT_JWKS_FILE or FITZ_JWT_JWKS_MAP, or FITZ_AUTH_REQUIRED=false (a development secret is made only for a loopback address)"
+        : null,
+  },
+]
+
+const JWKS_MAP_MISTAKE =
+  "FITZ_JWT_JWKS_MAP: an entry is not issuer=url with an http or https address that holds no password"
+
+function isIssuerPair(pair: string): boolean {
+  const { issuer, url } = splitIssuer(pair)
+  const address = url === null ? null : URL.parse(url)
+  if (issuer === "" || address === null) return false
+  const web = address.protocol === "https:" || address.protocol === "http:"
+  return web && address.username === "" && address.password === ""
+}
+
+function isOrigin(value: string): boolean {
+  if (value === "null") return true
+  if (/^https?:/i.test(value)) return URL.parse(value)?.origin === value
+  return /^[a-z][a-z0-9+.-]*:\/\/[^/?#]+$/.test(value)
+}
+
+/** The family of every program where no map says otherwise. */
+export const UNMAPPED_FAMILY = 1
 
 /** Is there anything that a token could be verified with? */
 export function hasTrustSource(config: Config): boolean {
@@ -742,9 +892,15 @@ export function isLoopback(address: string): boolean {
 
 /** `a=b` cut at its last equals sign; the second is null where there is none. */
 export function splitPair(pair: string): readonly [string, string | null] {
-  // An issuer is a URL and may hold an equals sign; a URL of a key set may too, but then after a question mark.
-  const at = pair.indexOf("=http") >= 0 ? pair.indexOf("=http") : pair.lastIndexOf("=")
+  const at = pair.lastIndexOf("=")
   return at < 0 ? [pair, null] : [pair.slice(0, at).trim(), pair.slice(at + 1).trim()]
+}
+
+/** `issuer=url`; the url is null where there is none. Either may hold an equals sign of its own. */
+export function splitIssuer(pair: string): { readonly issuer: string; readonly url: string | null } {
+  const at = pair.search(/=https?:\/\//)
+  if (at < 0) return { issuer: pair, url: null }
+  return { issuer: pair.slice(0, at).trim(), url: pair.slice(at + 1).trim() }
 }
 
 /** Identity → family, from pairs or a JSON object. Throws where the text is neither. */
@@ -759,9 +915,12 @@ export function parseFamilyMap(source: string): ReadonlyMap<string, number> {
   }
   for (const pair of source.split(/[,\n\r]+/).map(item => item.trim())) {
     if (pair === "" || pair.startsWith("#")) continue
-    const [identity, value] = splitPair(pair)
-    const number = family.safeParse(value)
+    const at = pair.lastIndexOf("=")
+    const identity = pair.slice(0, Math.max(0, at)).trim()
+    const number = family.safeParse(pair.slice(at + 1).trim())
     if (identity === "" || !number.success) throw new Error("an entry is not identity=family")
+    if (map.has(identity) && map.get(identity) !== number.data)
+      throw new Error("an identity stands in two families")
     map.set(identity, number.data)
   }
   return map

@@ -11,6 +11,7 @@ import { StreamDomain } from "./domains/stream.ts"
 import { DurableLane } from "./engine/durable.ts"
 import type { Asked } from "./engine/engine.ts"
 import { Lane } from "./engine/lane.ts"
+import type { Tally } from "./engine/tally.ts"
 import type { DurableLimits } from "./limits.ts"
 import type { Database } from "./storage/database.ts"
 import { SqliteKvStore } from "./storage/kv.ts"
@@ -34,6 +35,8 @@ export interface DurableStart {
   readonly checkpointCells: SharedArrayBuffer
   /** The cells in which both lanes count registrations of declared realms. */
   readonly realmCells: Int32Array<SharedArrayBuffer>
+  /** The cells of what it counts. */
+  readonly tally: SharedArrayBuffer
 }
 
 /** What the main thread asks for, besides handing over batches as bytes. */
@@ -65,10 +68,21 @@ export function durableLane(
   database: Database,
   limits: DurableLimits,
   world: World,
+  tally: Tally,
   onWritable: (writable: boolean) => void,
   realmCells?: Int32Array,
 ): { readonly lane: DurableLane; readonly book: RealmBook; load(): Generator<number> } {
   const realms = new Realms(limits.realms?.declaredOnly ?? false, realmCells, 1)
+  database.measure({
+    elapsedMs: world.elapsedMs,
+    committed: commit => {
+      tally.commit(commit.seconds, commit.synced)
+      tally.add("rows", commit.rows)
+      tally.add("logBytes", commit.logBytes)
+      if (commit.restarted) tally.add("logRestarts", 1)
+    },
+    synced: seconds => tally.sync(seconds),
+  })
   const uncommitted = new Budget(limits.uncommittedBytesMax)
   const queue = new QueueDomain(limits.queue, new SqliteQueueStore(database), realms)
   const kv = new KvDomain(limits.kv, new SqliteKvStore(database), uncommitted, realms)
@@ -93,6 +107,8 @@ export function durableLane(
     firstId: 2,
     random: world.random,
     noticeRoom: () => Number.POSITIVE_INFINITY,
+    tally,
+    elapsedMs: world.elapsedMs,
     parkedMax: limits.parkedMax,
     onBug: (error, name) => world.log("error", "a request threw", { request: name, stack: stackOf(error) }),
     onWritable,

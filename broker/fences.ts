@@ -1,4 +1,5 @@
-// Fencing tokens on this side of the thread: given out from blocks that the store has set aside.
+// Fencing tokens on this side of the thread: given out from blocks that the store has set aside. It must
+// never give one twice, nor one that the store does not count as given.
 
 import type { Fences } from "./domains/lease.ts"
 

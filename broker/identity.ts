@@ -1,23 +1,23 @@
 // Who a token speaks for and what it allows (docs/PROTOCOL.md, P-*): trust sources, claims, families.
 // Several sources may stand side by side; an algorithm belongs to a key and never to the token's word.
 
-import {
-  createRemoteJWKSet,
-  decodeProtectedHeader,
-  importJWK,
-  type JWK,
-  type JWTPayload,
-  type JWTVerifyOptions,
-  jwtVerify,
-} from "jose"
-import { z } from "zod"
+import type { KeyObject } from "node:crypto"
+import { decodeProtectedHeader, type JWTPayload, jwtVerify } from "jose"
 import { parsePermission } from "../protocol/permission.ts"
-import { type Admitted, allowedBy, type Principal } from "./admin/access.ts"
-import type { TrustSourceView } from "./admin/operations.ts"
-import { type Config, familyMapProblem, parseFamilyMap, parseJson, splitPair } from "./config.ts"
+import { type Admitted, allowedBy, type Permission } from "./admin/access.ts"
+import type { TrustSource } from "./admin/operations.ts"
+import { type ApiKey, ApiKeys } from "./apikeys.ts"
+import {
+  type Config,
+  familyMapProblem,
+  parseFamilyMap,
+  parseJson,
+  splitIssuer,
+  UNMAPPED_FAMILY,
+} from "./config.ts"
 import type { Identity } from "./engine/engine.ts"
 import { Watched } from "./files.ts"
-import { type ApiKey, ApiKeys } from "./keys.ts"
+import { asymmetricAlgorithm, candidates, type Key, parseKeySet, RemoteKeySet } from "./keys.ts"
 import type { World } from "./world.ts"
 
 /** A verified token, as the data plane needs it. */
@@ -29,6 +29,13 @@ export interface Verified extends Identity {
   readonly realm: string
   /** The digest of the API key in use, if it is one. */
   readonly key?: string
+}
+
+/** A token that somebody whom we trust has signed. */
+interface Signed {
+  readonly claims: JWTPayload
+  /** With a key of the set generated for this broker. */
+  readonly generated: boolean
 }
 
 /** Why a token is refused. The reason is for logs and counters; the client sees a closed connection. */
@@ -43,73 +50,14 @@ export type Refusal =
   | "permissions"
   | "no_permissions"
 
-interface Key {
-  readonly kid: string | null
-  readonly alg: string
-  readonly key: Parameters<typeof jwtVerify>[1]
-  /** The generated source also takes the broker's own audience. */
-  readonly generated: boolean
-  lastVerifiedMs: number | null
-}
-
-/** A token that somebody whom we trust has signed. */
-interface Signed {
-  readonly claims: JWTPayload
-  readonly generated: boolean
-}
-
-/** What may be told of a source of trust: never its keys. */
-export type TrustSource = TrustSourceView
-
-/** Clocks of other machines may be this far off. */
+/** Clocks differ: a token that begins this much later than now is taken. One that has ended never is. */
 const SKEW_SECONDS = 60
 
-const JWKS_SHAPE = z.object({ keys: z.array(z.looseObject({ kty: z.string() })) })
-const CURVE_ALGORITHMS: Readonly<Record<string, string>> = {
-  "P-256": "ES256",
-  "P-384": "ES384",
-  "P-521": "ES512",
-  Ed25519: "EdDSA",
-}
-const ASYMMETRIC = [
-  "RS256",
-  "RS384",
-  "RS512",
-  "PS256",
-  "PS384",
-  "PS512",
-  "ES256",
-  "ES384",
-  "ES512",
-  "EdDSA",
-  "Ed25519",
-]
-
-/** The algorithm a key may be used with: its own word, or what its kind implies. Null: not a public key. */
-function algorithmOf(jwk: JWK): string | null {
-  if (jwk.kty === "oct") return null
-  const alg = jwk.alg ?? (jwk.kty === "RSA" ? "RS256" : (CURVE_ALGORITHMS[jwk.crv ?? ""] ?? null))
-  return alg !== null && ASYMMETRIC.includes(alg) ? alg : null
-}
-
-/** The key sets in some files. Throws without quoting them. */
-function keySets(files: ReadonlyMap<string, string>): JWK[] {
-  return [...files].flatMap(([name, content]) => {
-    const parsed = JWKS_SHAPE.safeParse(parseJson(content))
-    if (!parsed.success) throw new Error(`${name} holds no key set`)
-    return parsed.data.keys as JWK[]
-  })
-}
-
-async function keysOf(jwks: readonly JWK[], generated: boolean): Promise<Key[]> {
-  const keys: Key[] = []
-  for (const jwk of jwks) {
-    const alg = algorithmOf(jwk)
-    if (alg === null) continue
-    const key = await importJWK(jwk, alg)
-    keys.push({ kid: jwk.kid ?? null, alg, key, generated, lastVerifiedMs: null })
-  }
-  return keys
+/** A key set in files. */
+interface KeySource {
+  readonly watched: Watched<readonly Key[]>
+  /** The set generated for this broker also takes the broker's own audience. */
+  readonly generated: boolean
 }
 
 function asStrings(value: unknown): string[] | null {
@@ -121,11 +69,14 @@ function listOrWords(value: unknown): string[] | null {
   return asStrings(value)
 }
 
-/** The permission entries of a token: the first source that is present (PROTOCOL.md, P-2). */
+/**
+ * The permission entries of a token: the first source that is present (PROTOCOL.md, P-2). A source that is
+ * present and no list of text is a mistake, and no reason to look at the next one.
+ */
 export function permissionEntries(
   claims: JWTPayload,
   config: Pick<Config, "jwtPermissionsObjectClaim" | "jwtPermissionsClaim" | "jwtRolesClaim">,
-): { readonly entries: readonly string[]; readonly coarse: boolean } | null {
+): { readonly entries: readonly string[]; readonly coarse: boolean } | "permissions" | "no_permissions" {
   const { jwtPermissionsObjectClaim, jwtPermissionsClaim, jwtRolesClaim } = config
   const object = jwtPermissionsObjectClaim === null ? undefined : claims[jwtPermissionsObjectClaim]
   const sources: readonly [unknown, boolean][] = [
@@ -142,100 +93,103 @@ export function permissionEntries(
   for (const [value, coarse] of sources) {
     if (value === undefined) continue
     const entries = coarse ? listOrWords(value) : asStrings(value)
-    return entries === null ? null : { entries, coarse }
+    return entries === null ? "permissions" : { entries, coarse }
   }
-  return null
+  return "no_permissions"
 }
 
 export class IdentityVerifier {
   private readonly config: Config
   private readonly world: World
   private readonly secret: Watched<Uint8Array> | Uint8Array | null
-  private readonly jwks: readonly Watched<readonly JWK[]>[]
+  private readonly sources: readonly KeySource[]
   private readonly families: Watched<ReadonlyMap<string, number>> | ReadonlyMap<string, number> | null
-  private readonly remote = new Map<string, ReturnType<typeof createRemoteJWKSet>>()
-  private keys: readonly Key[] = []
+  private readonly remote: ReadonlyMap<string, RemoteKeySet>
+  /** What goes on until it is stopped. */
+  private readonly running: { stop(): void }[] = []
   private readonly apiKeys: ApiKeys | null
   private readonly startedMs: number
-  private secretVerifiedMs: number | null = null
-  /** Why the newest key sets are not in use. */
-  private keysError: string | null = null
-
-  private constructor(
-    config: Config,
-    world: World,
-    developmentSecret: string | null,
-    onFamilies: () => void,
-  ) {
-    this.config = config
-    this.world = world
-    this.startedMs = world.now()
-    this.apiKeys = config.apiKeysFile === null ? null : new ApiKeys(config.apiKeysFile, world, onFamilies)
-    const {
-      jwtHmacSecret,
-      jwtHmacSecretFile,
-      jwtJwksFile,
-      jwtClientJwksFile,
-      routeFamilyMap,
-      routeFamilyMapFile,
-    } = config
-    if (jwtHmacSecretFile !== null) this.secret = new Watched([jwtHmacSecretFile], secretOf, world)
-    else {
-      const secret = jwtHmacSecret ?? developmentSecret
-      this.secret = secret === null ? null : new TextEncoder().encode(secret)
-    }
-    this.jwks = [jwtJwksFile, jwtClientJwksFile].flatMap((path, index) => {
-      if (path === null) return []
-      const watched = new Watched<readonly JWK[]>(
-        [path],
-        ([files]) => keySets(files!),
-        world,
-        () => {
-          this.useKeys().catch((error: unknown) => {
-            this.keysError = error instanceof Error ? error.message : String(error)
-            world.log("error", "a key set cannot be used", { path, reason: String(error) })
-          })
-        },
-      )
-      this.generatedFrom.set(watched, index === 0)
-      return [watched]
-    })
-    if (routeFamilyMapFile !== null) {
-      this.families = new Watched(
-        [routeFamilyMapFile],
-        ([files]) => this.familyMap([...files!.values()].join("\n")),
-        world,
-        onFamilies,
-      )
-    } else this.families = routeFamilyMap === null ? null : this.familyMap(routeFamilyMap)
-    for (const pair of config.jwtJwksMap) {
-      const [issuer, url] = splitPair(pair)
-      this.remote.set(issuer, createRemoteJWKSet(new URL(url!)))
-    }
-  }
-
-  private readonly generatedFrom = new Map<Watched<readonly JWK[]>, boolean>()
+  /** When a key last verified a token, by source and key. */
+  private readonly verifiedMs = new Map<string, number>()
 
   /**
-   * Reads all sources. Throws where one of them cannot be used.
+   * Reads all sources. Throws where one of them cannot be used, but for key sets that are fetched: those may
+   * come later.
    * @param developmentSecret used where no other secret is configured; null for none
    * @param onFamilies the family map has changed: identities may have gone
    */
-  static async open(
-    config: Config,
-    world: World,
-    developmentSecret: string | null,
-    onFamilies: () => void,
-  ): Promise<IdentityVerifier> {
-    const verifier = new IdentityVerifier(config, world, developmentSecret, onFamilies)
-    await verifier.useKeys()
-    return verifier
+  constructor(config: Config, world: World, developmentSecret: string | null, onFamilies: () => void) {
+    this.config = config
+    this.world = world
+    this.startedMs = world.now()
+    const { jwtHmacSecret, jwtHmacSecretFile, routeFamilyMap, routeFamilyMapFile } = config
+    try {
+      if (jwtHmacSecretFile !== null) {
+        this.secret = this.watch("FITZ_JWT_HMAC_SECRET_FILE", jwtHmacSecretFile, secretOf)
+      } else {
+        const secret = jwtHmacSecret ?? developmentSecret
+        this.secret = secret === null ? null : new TextEncoder().encode(secret)
+      }
+      this.sources = [
+        ...this.keySource("FITZ_JWT_JWKS_FILE", config.jwtJwksFile, true),
+        ...this.keySource("FITZ_JWT_CLIENT_JWKS_FILE", config.jwtClientJwksFile, false),
+      ]
+      if (routeFamilyMapFile !== null) {
+        const read = (files: ReadonlyMap<string, string>) => familyMap([...files.values()], config)
+        this.families = this.watch("FITZ_ROUTE_FAMILY_MAP_FILE", routeFamilyMapFile, read, onFamilies)
+      } else this.families = routeFamilyMap === null ? null : familyMap([routeFamilyMap], config)
+      const { apiKeysFile } = config
+      this.apiKeys =
+        apiKeysFile === null
+          ? null
+          : within("FITZ_API_KEYS_FILE", () => new ApiKeys(apiKeysFile, world, onFamilies))
+      if (this.apiKeys !== null) this.running.push(this.apiKeys)
+      this.remote = new Map(
+        config.jwtJwksMap.map(splitIssuer).map(({ issuer, url }) => {
+          const remote = new RemoteKeySet(new URL(url!), world)
+          this.running.push(remote)
+          return [issuer, remote]
+        }),
+      )
+    } catch (error) {
+      this.stop()
+      throw error
+    }
+  }
+
+  private watch<T>(
+    option: string,
+    path: string,
+    make: (files: ReadonlyMap<string, string>) => T,
+    onChange: () => void = () => undefined,
+  ): Watched<T> {
+    const watched = within(option, () => new Watched([path], ([files]) => make(files!), this.world, onChange))
+    this.running.push(watched)
+    return watched
+  }
+
+  private keySource(option: string, path: string | null, generated: boolean): KeySource[] {
+    if (path === null) return []
+    const read = (files: ReadonlyMap<string, string>): readonly Key[] => {
+      const sets = [...files].map(([file, content]) => {
+        const set = within(file, () => parseKeySet(content))
+        for (const reason of set.leftOut) this.world.log("warn", "a key is not used", { file, reason })
+        return set.keys
+      })
+      return sets.flat()
+    }
+    return [{ watched: this.watch(option, path, read), generated }]
   }
 
   stop(): void {
-    for (const watched of [this.secret, this.families, ...this.jwks])
-      if (watched instanceof Watched) watched.stop()
-    this.apiKeys?.stop()
+    for (const running of this.running) running.stop()
+  }
+
+  /** The family of an identity, or null where it has none any more. */
+  familyOf(identity: string): number | null {
+    const families = this.families instanceof Watched ? this.families.value : this.families
+    if (families === null) return UNMAPPED_FAMILY
+    return families.get(identity) ?? null
   }
 
   /** May somebody who came in as this still be here? */
@@ -244,52 +198,79 @@ export class IdentityVerifier {
     return this.familyOf(identity) === family
   }
 
-  /** Where trust comes from, for operators. */
-  sources(): TrustSource[] {
-    const { jwtHmacSecretFile, jwtJwksMap } = this.config
-    const sources: TrustSource[] = this.jwks.map(watched => {
-      const generated = this.generatedFrom.get(watched) === true
-      return {
-        source: generated ? "generated" : "clients",
-        kind: "jwks_file",
-        loadedAtMs: watched.loadedAtMs,
-        error: watched.error ?? this.keysError,
-        keys: this.keys
-          .filter(key => key.generated === generated)
-          .map(({ kid, alg, lastVerifiedMs }) => ({ kid: kid ?? "", alg, lastVerifiedMs })),
-      }
-    })
-    if (this.secret !== null) {
-      const watched = this.secret instanceof Watched ? this.secret : null
-      sources.push({
-        source: "clients",
-        kind: jwtHmacSecretFile === null ? "hs256" : "hs256_file",
-        loadedAtMs: watched?.loadedAtMs ?? this.startedMs,
-        error: watched?.error ?? null,
-        keys: [{ kid: "", alg: "HS256", lastVerifiedMs: this.secretVerifiedMs }],
-      })
+  /** Verifies the token of a CONNECT, or an API key in its place. */
+  async verify(token: string): Promise<Verified | Refusal> {
+    if (this.apiKeys !== null && !isJws(token)) {
+      const key = this.apiKeys.find(token)
+      return key === null ? "malformed" : this.identifyKey(key)
     }
-    if (jwtJwksMap.length > 0) {
-      sources.push({ source: "clients", kind: "jwks_url", loadedAtMs: this.startedMs, error: null, keys: [] })
-    }
-    if (this.apiKeys !== null) sources.push(this.apiKeys.source())
-    return sources
+    const signed = await this.authenticate(token)
+    return typeof signed === "string" ? signed : this.identify(signed.claims)
   }
 
-  /** Whom a credential of the admin surface speaks for. */
+  private async authenticate(token: string): Promise<Signed | Refusal> {
+    let header: { alg?: string; kid?: string }
+    try {
+      header = decodeProtectedHeader(token)
+    } catch {
+      return "malformed"
+    }
+    const { alg, kid } = header
+    if (alg === undefined || !isJws(token)) return "malformed"
+    const signed = alg === "HS256" ? await this.bySecret(token) : await this.byKey(token, alg, kid)
+    if (typeof signed === "string" || signed.generated) return signed
+    const { jwtIssuers } = this.config
+    return jwtIssuers.length > 0 && !jwtIssuers.includes(signed.claims.iss ?? "") ? "claims" : signed
+  }
+
+  private async bySecret(token: string): Promise<Signed | Refusal> {
+    const secret = this.secret instanceof Watched ? this.secret.value : this.secret
+    if (secret === null) return "algorithm"
+    const claims = await this.check(token, secret, "HS256", this.config.jwtAudiences)
+    if (typeof claims === "string") return claims
+    this.verifiedMs.set("HS256", this.world.now())
+    return { claims, generated: false }
+  }
+
+  private async byKey(token: string, alg: string, kid: string | undefined): Promise<Signed | Refusal> {
+    const usual = asymmetricAlgorithm(alg)
+    if (usual === null) return "algorithm"
+    const { jwtAudiences, brokerUid } = this.config
+    let refusal: Refusal = "key"
+    for (const { watched, generated } of this.sources) {
+      const own = generated && brokerUid !== null ? [`urn:fitz:broker:${brokerUid}`] : []
+      for (const key of candidates(watched.value, usual, kid)) {
+        const claims = await this.check(token, key.key, alg, [...jwtAudiences, ...own])
+        if (typeof claims !== "string") {
+          this.verifiedMs.set(keyName(generated, key), this.world.now())
+          return { claims, generated }
+        }
+        // Only a key that has signed it may judge a token.
+        if (claims !== "signature") return claims
+        refusal = claims
+      }
+    }
+    const remote = this.remote.get(issuerOf(token) ?? "")
+    for (const { key } of (await remote?.find(usual, kid)) ?? []) {
+      const claims = await this.check(token, key, alg, jwtAudiences)
+      if (typeof claims !== "string") return { claims, generated: false }
+      if (claims !== "signature") return claims
+      refusal = claims
+    }
+    return refusal
+  }
+
+  // ── the admin surface ──────────────────────────────────────────────────────────────────────────────────
+
+  /** Whom a token speaks for on the admin surface. */
   async principal(token: string): Promise<Admitted> {
-    const signed = await this.authenticate(token, SKEW_SECONDS)
+    const signed = await this.authenticate(token)
     if (typeof signed === "string") return { refused: signed }
     const { claims, generated } = signed
-    const values = [claims["permissions"], claims["scp"], claims["scope"], claims["roles"]].flatMap(
-      value => listOrWords(value) ?? [],
-    )
-    const permissions = allowedBy(values)
-    return {
-      name: claims.sub ?? "",
-      method: "jwt",
-      ...(generated || this.clientsMayAdmin ? permissions : narrowed(permissions)),
-    }
+    const { permissions, scp, scope, roles } = claims
+    const allowed = allowedBy([permissions, scp, scope, roles].flatMap(value => listOrWords(value) ?? []))
+    const counts = generated || this.clientsMayAdmin
+    return { name: claims.sub ?? "", method: "jwt", ...(counts ? allowed : narrowed(allowed)) }
   }
 
   /** Whom an API key speaks for. */
@@ -304,119 +285,54 @@ export class IdentityVerifier {
     return jwtClientAllowAdmin ?? (brokerUid === null && jwtJwksFile === null)
   }
 
-  /** The family of an identity, or null where it has none any more. */
-  familyOf(identity: string): number | null {
-    const families = this.families instanceof Watched ? this.families.value : this.families
-    if (families === null) return this.config.routeFamilies[0] ?? 1
-    return families.get(identity) ?? null
-  }
-
-  /** Verifies the token of a CONNECT, or an API key in its place. */
-  async verify(token: string): Promise<Verified | Refusal> {
-    if (this.apiKeys !== null && !isJws(token)) {
-      const key = this.apiKeys.find(token)
-      return key === null ? "malformed" : this.identifyKey(key)
+  /** Where trust comes from, for operators: never the keys themselves. */
+  trustSources(): TrustSource[] {
+    const { startedMs, verifiedMs, config, secret } = this
+    const sources: TrustSource[] = this.sources.map(({ watched, generated }) => ({
+      source: generated ? "generated" : "clients",
+      kind: "jwks_file",
+      loadedAtMs: watched.loadedAtMs,
+      error: watched.error,
+      keys: watched.value.map(key => ({
+        kid: key.kid ?? "",
+        alg: key.alg,
+        lastVerifiedMs: verifiedMs.get(keyName(generated, key)) ?? null,
+      })),
+    }))
+    if (secret !== null) {
+      const watched = secret instanceof Watched ? secret : null
+      sources.push({
+        source: "clients",
+        kind: watched === null ? "hs256" : "hs256_file",
+        loadedAtMs: watched?.loadedAtMs ?? startedMs,
+        error: watched?.error ?? null,
+        keys: [{ kid: "", alg: "HS256", lastVerifiedMs: verifiedMs.get("HS256") ?? null }],
+      })
     }
-    const signed = await this.authenticate(token, 0)
-    return typeof signed === "string" ? signed : this.identify(signed.claims)
-  }
-
-  /** @param skewSeconds how far off the clock of whoever signed may be */
-  private async authenticate(token: string, skewSeconds: number): Promise<Signed | Refusal> {
-    let header: { alg?: string; kid?: string }
-    try {
-      header = decodeProtectedHeader(token)
-    } catch {
-      return "malformed"
-    }
-    const { alg, kid } = header
-    if (alg === undefined || !isJws(token)) return "malformed"
-    const signed =
-      alg === "HS256"
-        ? await this.bySecret(token, skewSeconds)
-        : await this.byKey(token, alg, kid, skewSeconds)
-    if (typeof signed === "string") return signed
-    const { iss, iat, exp } = signed.claims
-    const nowSeconds = this.world.now() / 1_000
-    if (exp === undefined || exp <= nowSeconds) return "expired"
-    if (skewSeconds > 0 && iat !== undefined && iat > nowSeconds + skewSeconds) return "claims"
-    const { jwtIssuers } = this.config
-    if (!signed.generated && jwtIssuers.length > 0 && !jwtIssuers.includes(iss ?? "")) return "claims"
-    return signed
-  }
-
-  private familyMap(source: string): ReadonlyMap<string, number> {
-    const problem = familyMapProblem(source, this.config.routeFamilies)
-    if (problem !== null) throw new Error(problem)
-    return parseFamilyMap(source)
-  }
-
-  private async useKeys(): Promise<void> {
-    const sets = this.jwks.map(watched => keysOf(watched.value, this.generatedFrom.get(watched) === true))
-    const before = this.keys
-    this.keys = (await Promise.all(sets)).flat()
-    this.keysError = null
-    for (const key of this.keys) {
-      const known = before.find(
-        one => one.kid === key.kid && one.alg === key.alg && one.generated === key.generated,
-      )
-      key.lastVerifiedMs = known?.lastVerifiedMs ?? null
-    }
-  }
-
-  private async bySecret(token: string, skewSeconds: number): Promise<Signed | Refusal> {
-    const secret = this.secret instanceof Watched ? this.secret.value : this.secret
-    if (secret === null) return "algorithm"
-    const claims = await this.check(token, secret, ["HS256"], this.config.jwtAudiences, skewSeconds)
-    if (typeof claims === "string") return claims
-    this.secretVerifiedMs = this.world.now()
-    return { claims, generated: false }
-  }
-
-  private async byKey(
-    token: string,
-    alg: string,
-    kid: string | undefined,
-    skewSeconds: number,
-  ): Promise<Signed | Refusal> {
-    if (!ASYMMETRIC.includes(alg)) return "algorithm"
-    const { jwtAudiences, brokerUid } = this.config
-    let refusal: Refusal = "key"
-    for (const key of this.keys) {
-      if (key.alg !== alg || (kid !== undefined && key.kid !== null && key.kid !== kid)) continue
-      const own = key.generated && brokerUid !== null ? [`urn:fitz:broker:${brokerUid}`] : []
-      const claims = await this.check(token, key.key, [alg], [...jwtAudiences, ...own], skewSeconds)
-      if (typeof claims !== "string") {
-        key.lastVerifiedMs = this.world.now()
-        return { claims, generated: key.generated }
-      }
-      refusal = claims
-    }
-    if (refusal !== "key") return refusal
-    const remote = this.remote.get(issuerOf(token) ?? "")
-    if (remote === undefined) return "key"
-    const claims = await this.check(token, remote, ASYMMETRIC, jwtAudiences, skewSeconds)
-    return typeof claims === "string" ? claims : { claims, generated: false }
+    if (config.jwtJwksMap.length > 0)
+      sources.push({ source: "clients", kind: "jwks_url", loadedAtMs: startedMs, error: null, keys: [] })
+    if (this.apiKeys !== null) sources.push(this.apiKeys.source())
+    return sources
   }
 
   private async check(
     token: string,
-    key: Parameters<typeof jwtVerify>[1] | ReturnType<typeof createRemoteJWKSet>,
-    algorithms: string[],
+    key: KeyObject | Uint8Array,
+    algorithm: string,
     audience: readonly string[],
-    skewSeconds: number,
   ): Promise<JWTPayload | Refusal> {
-    const options: JWTVerifyOptions = {
-      algorithms,
-      clockTolerance: skewSeconds,
-      audience: [...audience],
-      currentDate: new Date(this.world.now()),
-      requiredClaims: ["exp"],
-    }
+    const now = this.world.now()
     try {
-      const { payload } = await (typeof key === "function"
-        ? jwtVerify(token, key, options)
-        : jwtVerify(token, key, options))
+      const { payload } = await jwtVerify(token, key, {
+        algorithms: [algorithm],
+        audience: [...audience],
+        currentDate: new Date(now),
+        clockTolerance: SKEW_SECONDS,
+        requiredClaims: ["exp"],
+      })
+      const { exp, iat } = payload
+      if (exp! * 1_000 <= now) return "expired"
+      if (iat !== undefined && !(iat * 1_000 <= now + SKEW_SECONDS * 1_000)) return "claims"
       return payload
     } catch (error) {
       return refusalOf(error)
@@ -430,7 +346,7 @@ export class IdentityVerifier {
     const family = this.familyOf(typeof identity === "string" ? identity : "")
     if (family === null) return "identity"
     const found = permissionEntries(claims, this.config)
-    if (found === null) return "no_permissions"
+    if (typeof found === "string") return found
     const permissions = grantsOf(found.entries, found.coarse)
     if (typeof permissions === "string") return permissions
     const realm = claims[this.config.jwtRealmClaim]
@@ -444,12 +360,11 @@ export class IdentityVerifier {
   }
 
   /** An API key is its own identity. */
-  private identifyKey(key: ApiKey): Verified | Refusal {
-    const family = this.familyOf(key.id)
+  private identifyKey({ id, sha256, permissions: entries }: ApiKey): Verified | Refusal {
+    const family = this.familyOf(id)
     if (family === null) return "identity"
-    const permissions = grantsOf(key.permissions, false)
+    const permissions = grantsOf(entries, false)
     if (typeof permissions === "string") return permissions
-    const { id, sha256 } = key
     return { family, permissions, identity: id, subject: `apikey:${id}`, realm: "", key: sha256 }
   }
 }
@@ -471,14 +386,36 @@ function isJws(token: string): boolean {
   return token.split(".").length === 3
 }
 
-/** What a client's own word is worth where clients are no administrators. */
-function narrowed(permissions: Pick<Principal, "read" | "write" | "data" | "metrics">): typeof permissions {
-  return { ...permissions, read: false, write: false, data: false }
+function keyName(generated: boolean, { kid, alg }: Key): string {
+  return `${generated ? "generated" : "clients"} ${alg} ${kid ?? ""}`
+}
+
+/** What is left of permissions where clients are no administrators. */
+function narrowed(allowed: Readonly<Record<Permission, boolean>>): Record<Permission, boolean> {
+  return { ...allowed, read: false, write: false, data: false }
+}
+
+/** Puts where it happened in front of a failure. */
+function within<T>(where: string, work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    throw new Error(`${where}: ${error instanceof Error ? error.message : String(error)}`)
+  }
+}
+
+function familyMap(sources: readonly string[], { routeFamilies }: Config): ReadonlyMap<string, number> {
+  const maps = sources.map(source => {
+    const problem = familyMapProblem(source, routeFamilies)
+    if (problem !== null) throw new Error(problem)
+    return parseFamilyMap(source)
+  })
+  return new Map(maps.flatMap(map => [...map]))
 }
 
 /** A secret file's content without the line end that editors add. */
-function secretOf([files]: readonly ReadonlyMap<string, string>[]): Uint8Array {
-  const [content = ""] = [...files!.values()]
+function secretOf(files: ReadonlyMap<string, string>): Uint8Array {
+  const [content = ""] = files.values()
   const secret = content.replace(/\r?\n$/, "")
   if (secret === "") throw new Error("the secret is empty")
   return new TextEncoder().encode(secret)
@@ -497,7 +434,6 @@ const REFUSALS: Readonly<Record<string, Refusal>> = {
   ERR_JWT_CLAIM_VALIDATION_FAILED: "claims",
   ERR_JWS_SIGNATURE_VERIFICATION_FAILED: "signature",
   ERR_JOSE_ALG_NOT_ALLOWED: "algorithm",
-  ERR_JWKS_NO_MATCHING_KEY: "key",
 }
 
 function refusalOf(error: unknown): Refusal {

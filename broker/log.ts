@@ -19,6 +19,15 @@ export async function openLog({ level, format }: LogOptions): Promise<Log> {
           sync: true,
         })
       : pino.destination({ fd: 1, sync: true })
-  const logger = pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination)
+  const logger = pino(
+    {
+      level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      // By name: the library's own numbers mean nothing to whoever collects logs.
+      formatters: { level: label => ({ level: label }) },
+    },
+    destination,
+  )
   return (level, message, fields) => logger[level](fields ?? {}, message)
 }

@@ -16,6 +16,7 @@ import {
 } from "./durable.ts"
 import type { DurableLane } from "./engine/durable.ts"
 import type { Asked } from "./engine/engine.ts"
+import { Tally } from "./engine/tally.ts"
 import { shrinkHeap } from "./heap.ts"
 import { LogKeeper } from "./storage/checkpoint.ts"
 import { Database, StorageError } from "./storage/database.ts"
@@ -44,11 +45,12 @@ class DurableThread {
   private readonly book: RealmBook
   /** What operators ask, in the order in which it came. */
   private readonly queries: Extract<Asked, { kind: "query" }>[] = []
+  private readonly tally: Tally
   private close = false
   /** When fencing tokens are to be set aside; null: not now. */
   private fencesDueMs: Millis | null = null
 
-  constructor({ port, folder, limits, bells, pollMs, checkpointCells, realmCells }: DurableStart) {
+  constructor({ port, folder, limits, bells, pollMs, checkpointCells, tally, realmCells }: DurableStart) {
     this.port = port
     this.folder = folder
     this.bells = new Bells(bells)
@@ -59,18 +61,41 @@ class DurableThread {
       folder === null
         ? null
         : new LogKeeper(this.database, new Int32Array(checkpointCells), () => this.say({ kind: "copier" }))
-    const onWritable = (writable: boolean): void => this.say({ kind: "writable", writable })
-    const { lane, book, load } = durableLane(this.database, limits, this.world, onWritable, realmCells)
+    this.tally = new Tally(tally)
+    const { lane, book, load } = durableLane(
+      this.database,
+      limits,
+      this.world,
+      this.tally,
+      writable => {
+        // Ready again means ready for leases, too.
+        if (writable && this.fencesDueMs !== null) this.giveFencesIfRoom()
+        this.say({ kind: "writable", writable })
+      },
+      realmCells,
+    )
     this.lane = lane
     this.book = book
-    this.giveFences()
-    for (const share of load()) {
-      this.beat()
-      this.say({ kind: "progress", share })
-    }
+    this.giveFencesIfRoom()
+    this.load(load)
     shrinkHeap()
     this.tellRealms()
     this.say({ kind: "ready", storageId: storageId(this.database) })
+    // Started on a full disk: what is stored can be read.
+    if (this.fencesDueMs !== null) this.lane.refuseWrites(this.world.now())
+  }
+
+  private load(load: () => Iterable<number>): void {
+    try {
+      for (const share of load()) {
+        this.beat()
+        this.say({ kind: "progress", share })
+      }
+    } catch (error) {
+      if (!this.database.isFatal(error)) throw error
+      const said = error instanceof Error ? error.message : String(error)
+      throw new StorageError(`the store in ${this.folder} cannot be read: ${said}`, { cause: error })
+    }
   }
 
   /** Works until it is told to close the store. */
@@ -111,6 +136,7 @@ class DurableThread {
       else if (message.kind === "command") commands.push(message)
       else this.queries.push(message)
     }
+    this.tally.add("batchesTaken", batches.length)
     const due = this.lane.nextDue()
     const now = this.world.now()
     if (batches.length > 0 || commands.length > 0 || (due !== null && due <= now)) {
@@ -123,7 +149,7 @@ class DurableThread {
       this.keeper?.tend()
     }
     this.answerSome()
-    if (this.fencesDueMs !== null && this.fencesDueMs <= now) this.giveMoreFences()
+    if (this.fencesDueMs !== null && this.fencesDueMs <= now) this.giveFencesIfRoom()
   }
 
   /** Answers what operators ask, a few at a time, so that clients come between. */
@@ -167,8 +193,8 @@ class DurableThread {
     this.fencesDueMs = null
   }
 
-  /** The same for a lane that is running, which a full disk must not end: half a block is still left. */
-  private giveMoreFences(): void {
+  /** The same, but a full disk does not end the lane: leases go on as long as the last block lasts. */
+  private giveFencesIfRoom(): void {
     try {
       this.giveFences()
     } catch (error) {
@@ -190,4 +216,6 @@ try {
   }
   start.port.postMessage(failed)
   new Bells(start.bells).ringFromLane()
+  // Ending here would close the store, and that would copy its log; see `keepLog`.
+  if (!expected) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)
 }

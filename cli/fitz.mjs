@@ -11,6 +11,9 @@ if (major < 24) {
   process.exit(1)
 }
 
+// The first process of a container gets no signal that it has no handler for. `serve` has its own, later.
+process.once("SIGTERM", () => process.exit(143))
+
 const { existsSync } = await import("node:fs")
 const emitted = new URL("../dist/cli/main.js", import.meta.url)
 const source = new URL("./main.ts", import.meta.url)

@@ -4,8 +4,7 @@
 import { randomBytes } from "node:crypto"
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { type Command, Option } from "commander"
-import { Broker } from "../broker/broker.ts"
+import { type Command, type CommanderError, Option } from "commander"
 import {
   type Config,
   ConfigError,
@@ -15,25 +14,29 @@ import {
   loadConfig,
   OPTIONS,
   type OptionName,
-  type RateOption,
   readConfigFile,
 } from "../broker/config.ts"
-import { openLog } from "../broker/log.ts"
+import { nearest } from "../broker/hint.ts"
 import type { BoundPort } from "../broker/transport/port.ts"
-import { realWorld } from "../broker/world.ts"
 import { DEVELOPMENT_SECRET_FILE, mintToken } from "./token.ts"
 import { version } from "./version.ts"
 
 const DAY_SECONDS = 86_400
 
+/** The broker's code, loaded only once the configuration is right: the other verbs do without it. */
+async function product() {
+  const [{ Broker }, { openLog }, { realWorld }] = await Promise.all([
+    import("../broker/broker.ts"),
+    import("../broker/log.ts"),
+    import("../broker/world.ts"),
+  ])
+  return { Broker, openLog, realWorld }
+}
+
 /** A default as the help page shows it. */
 function shown(value: unknown): string {
   if (value === null) return "not set"
   if (Array.isArray(value)) return value.length === 0 ? "none" : value.join(",")
-  if (typeof value === "object") {
-    const { perSecond, burst } = value as RateOption
-    return perSecond < 1 ? `${perSecond * 60}/min:${burst}` : `${perSecond}/s:${burst}`
-  }
   return String(value)
 }
 
@@ -65,21 +68,41 @@ export function addServe(program: Command): void {
     .description("run the broker in the foreground")
     .option("--config <file>", "configuration file, also FITZ_CONFIG_FILE")
     .addHelpText("after", optionsHelp())
+  const flags: string[] = []
   for (const name of Object.keys(OPTIONS) as OptionName[]) {
     const flag = flagOf(name)
-    if (flag !== null) serve.addOption(new Option(`${flag} <value>`).hideHelp())
+    if (flag === null) continue
+    flags.push(flag)
+    serve.addOption(new Option(`${flag} <value>`).hideHelp())
   }
+  // The library suggests no option that its own help does not show.
+  serve.exitOverride((error: CommanderError) => {
+    const [, unknown] = /unknown option '(--[^'=]+)/.exec(error.message) ?? []
+    const near = unknown === undefined ? null : nearest(unknown, flags)
+    if (near !== null) process.stderr.write(`(Did you mean ${near}?)\n`)
+    throw error
+  })
   serve.action(async () => {
-    await run(serve.opts<Record<string, string | undefined>>())
+    const config = await configure(serve.opts<Record<string, string | undefined>>()).catch(
+      (error: unknown) => {
+        if (!(error instanceof ConfigError)) throw error
+        return serve.error(`fitz: ${error.message}`)
+      },
+    )
+    await run(config)
   })
 }
 
-async function run(given: Readonly<Record<string, string | undefined>>): Promise<void> {
-  const config = await configure(given)
+async function run(config: Config): Promise<void> {
+  const { Broker, openLog, realWorld } = await product()
   const world = realWorld(await openLog({ level: config.logLevel, format: config.logFormat }))
+  // From here on: as the first process of a container nothing else would end this one.
+  const signal = new AbortController()
+  const signalled = untilSignal().then(() => signal.abort(new StoppedEarly()))
   const developmentSecret =
     config.authRequired && !hasTrustSource(config) ? developmentSecretOf(config) : null
   const broker = await Broker.start({
+    stop: signal.signal,
     config,
     world,
     version: version(),
@@ -89,10 +112,15 @@ async function run(given: Readonly<Record<string, string | undefined>>): Promise
       process.exit(1)
     },
   }).catch((error: unknown) => {
+    if (error instanceof StoppedEarly) return null
     throw new Error(`cannot start: ${error instanceof Error ? error.message : String(error)}`)
   })
+  if (broker === null) {
+    world.log("info", "stopped before it was ready")
+    return
+  }
   if (developmentSecret !== null) await welcome(config, broker.address, developmentSecret)
-  await untilSignal()
+  await signalled
   process.on("SIGTERM", () => process.exit(1))
   process.on("SIGINT", () => process.exit(1))
   await broker.drain()
@@ -103,16 +131,15 @@ async function configure(given: Readonly<Record<string, string | undefined>>): P
   const flags = Object.fromEntries(
     (Object.keys(OPTIONS) as OptionName[]).map(name => [fileKeyOf(name), given[name]]),
   )
-  try {
-    const file = fileName === undefined ? null : await readConfigFile(fileName)
-    return loadConfig({ environment: process.env, flags, file })
-  } catch (error) {
-    if (error instanceof ConfigError) throw error
-    throw new Error(`${fileName}: ${error instanceof Error ? error.message : String(error)}`)
-  }
+  const file = fileName === undefined || fileName === "" ? null : await readConfigFile(fileName)
+  return loadConfig({ environment: process.env, flags, file })
 }
 
+/** Not a failure: somebody asked. */
+class StoppedEarly extends Error {}
+
 function untilSignal(): Promise<void> {
+  process.removeAllListeners("SIGTERM")
   return new Promise(resolve => {
     process.once("SIGTERM", () => resolve())
     process.once("SIGINT", () => resolve())
@@ -123,7 +150,11 @@ function untilSignal(): Promise<void> {
 function developmentSecretOf(config: Config): string {
   if (config.storageMode === "memory") return randomBytes(32).toString("base64url")
   const file = join(config.storagePath, DEVELOPMENT_SECRET_FILE)
-  if (existsSync(file)) return readFileSync(file, "utf8").trim()
+  if (existsSync(file)) {
+    const kept = readFileSync(file, "utf8").trim()
+    if (kept === "") throw new Error(`${file} is empty: remove it, and a new secret is made`)
+    return kept
+  }
   const secret = randomBytes(32).toString("base64url")
   mkdirSync(config.storagePath, { recursive: true })
   writeFileSync(file, `${secret}\n`, { mode: 0o600 })

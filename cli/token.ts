@@ -1,12 +1,11 @@
 // `fitz token`: mints HS256 tokens for development, and API keys whose digests go into a file. A secret comes
 // from the environment, a file or standard input, never from an argument, which everybody could read.
 
-import { randomBytes } from "node:crypto"
+import { createHash, randomBytes } from "node:crypto"
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { type Command, InvalidArgumentError } from "commander"
 import { SignJWT } from "jose"
-import { API_KEY_LENGTH_MIN, type ApiKey, digestOf, keysIn } from "../broker/keys.ts"
 import { parsePermission } from "../protocol/permission.ts"
 import { SCHEMES } from "../protocol/route.ts"
 
@@ -46,8 +45,10 @@ const UNITS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_4
 /** Seconds of `90`, `90s`, `15m`, `8h` or `30d`. */
 export function parseDuration(text: string): number {
   const match = /^(\d+)([smhd]?)$/.exec(text)
-  if (match === null) throw new InvalidArgumentError("a number with s, m, h or d")
-  return Number(match[1]) * UNITS[match[2] || "s"]!
+  const seconds = match === null ? 0 : Number(match[1]) * UNITS[match[2] || "s"]!
+  if (seconds < 1 || !Number.isSafeInteger(seconds))
+    throw new InvalidArgumentError("a number with s, m, h or d")
+  return seconds
 }
 
 /** Permissions of the admin surface; everything else is a pattern with an access. */
@@ -69,13 +70,15 @@ function checkPermissions(entries: readonly string[]): void {
 function secretFor(dataFolder: string): string {
   const { FITZ_JWT_HMAC_SECRET: secret, FITZ_JWT_HMAC_SECRET_FILE: secretFile } = process.env
   if (secret !== undefined && secret !== "") return secret
-  const file = secretFile ?? join(dataFolder, DEVELOPMENT_SECRET_FILE)
+  const file = secretFile || join(dataFolder, DEVELOPMENT_SECRET_FILE)
   if (!existsSync(file)) {
     throw new Error(
       `there is no secret: set FITZ_JWT_HMAC_SECRET or FITZ_JWT_HMAC_SECRET_FILE, or start a development broker first (looked for ${file})`,
     )
   }
-  return readFileSync(file, "utf8").replace(/\r?\n$/, "")
+  const kept = readFileSync(file, "utf8").replace(/\r?\n$/, "")
+  if (kept === "") throw new Error(`${file} is empty`)
+  return kept
 }
 
 interface TokenFlags {
@@ -92,6 +95,7 @@ export function addToken(program: Command): void {
   const token = program
     .command("token")
     .description("mint a development token; `fitz token key` makes an API key")
+    .enablePositionalOptions()
     .option("--subject <name>", "sub: who it is for", "dev")
     .option("--identity <name>", "identity that the route family map looks up", "dev")
     .option(
@@ -128,6 +132,16 @@ export function addToken(program: Command): void {
   addKey(token)
 }
 
+/** Shorter keys could be guessed; the broker takes none (broker/apikeys.ts). */
+const API_KEY_LENGTH_MIN = 24
+
+/** An entry of the broker's file of API keys. */
+interface ApiKey {
+  readonly id: string
+  readonly sha256: string
+  readonly permissions: readonly string[]
+}
+
 interface KeyFlags {
   readonly id: string
   readonly permission: readonly string[]
@@ -152,7 +166,11 @@ function addKey(token: Command): void {
           : `fitz_${randomBytes(32).toString("base64url")}`
       if (key.length < API_KEY_LENGTH_MIN)
         throw new Error(`an API key has at least ${API_KEY_LENGTH_MIN} characters`)
-      const entry: ApiKey = { id: flags.id, sha256: digestOf(key), permissions: [...flags.permission] }
+      const entry: ApiKey = {
+        id: flags.id,
+        sha256: createHash("sha256").update(key).digest("hex"),
+        permissions: [...flags.permission],
+      }
       if (flags.file === undefined) {
         process.stdout.write(`${JSON.stringify({ key, entry })}\n`)
         return
@@ -164,7 +182,7 @@ function addKey(token: Command): void {
 
 /** Swapped in one piece: a broker that reads it meanwhile sees the old file or the new. */
 function addToFile(file: string, entry: ApiKey): void {
-  const known = existsSync(file) ? keysIn(file, readFileSync(file, "utf8")) : []
+  const known = existsSync(file) ? entriesOf(file) : []
   if (known.some(({ id }) => id === entry.id))
     throw new Error(`${file} holds a key named ${entry.id} already`)
   const fresh = `${file}.new`
@@ -175,4 +193,16 @@ function addToFile(file: string, entry: ApiKey): void {
 function audienceFromEnvironment(): string {
   const { FITZ_JWT_AUDIENCES: audiences, FITZ_JWT_AUDIENCE: audience } = process.env
   return (audiences ?? audience ?? "fitz").split(",")[0]!.trim()
+}
+
+/** What a file holds already; the broker looks closer. */
+function entriesOf(file: string): ApiKey[] {
+  let content: unknown
+  try {
+    content = JSON.parse(readFileSync(file, "utf8"))
+  } catch {
+    content = null // the next line says what is wrong, without quoting
+  }
+  if (!Array.isArray(content)) throw new Error(`${file} does not hold a list of API keys`)
+  return content as ApiKey[]
 }

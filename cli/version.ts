@@ -1,4 +1,5 @@
-// The version of this program, from the one place where it stands.
+// The version of this program, from the one place where it stands: package.json. Nothing else may spell it
+// out, or the two would drift apart.
 
 import { existsSync, readFileSync } from "node:fs"
 

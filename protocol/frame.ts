@@ -57,6 +57,7 @@ export class FrameReader {
    * arrives while the reader is stopped waits. Returns the first fault, after which nothing is read.
    */
   push(piece: Uint8Array): FrameFault | null {
+    if (this.fault !== null) return this.fault
     if (this.stopped || this.backlog.length > 0) this.backlog.push(piece)
     else this.consume(piece)
     return this.fault

@@ -101,6 +101,7 @@ export type Subscription =
 export function subscriptionRow<Reply>(
   row: { type: number; name: string; op: Subscription["op"]; envelope: Envelope },
   rule: RouteRule,
+  unparsable: Fault,
   write: (writer: Writer, reply: Reply) => void,
 ): MessageRow<Subscription, Reply> {
   const { op } = row
@@ -111,7 +112,7 @@ export function subscriptionRow<Reply>(
     needs: onPattern("read"),
     read(reader, routes) {
       const pattern = patternRoute(reader, routes, rule)
-      return whole(reader, pattern, rule.fault, pattern => ({ op, pattern }))
+      return whole(reader, pattern, unparsable, pattern => ({ op, pattern }))
     },
     write,
   }

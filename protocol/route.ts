@@ -1,7 +1,7 @@
 // Routes and patterns: `scheme://segment/segment/…`, what is well-formed, what matches what, what covers
 // what (docs/PROTOCOL.md, R-1 … R-9). Nothing here knows a domain's rules beyond its scheme and depth.
 
-import { sameBytes, textOf, utf8 } from "./bytes.ts"
+import { copyOf, sameBytes, textOf, utf8 } from "./bytes.ts"
 
 export const SCHEMES = ["kv", "stream", "notice", "queue", "rpc", "lease", "schedule"] as const
 export type Scheme = (typeof SCHEMES)[number]
@@ -145,12 +145,14 @@ const COVER_STATES_MAX = 20_000
 // Does `grant` match every concrete route that `pattern` could match? With `depth` only routes of that
 // many segments count, so that three single wildcards cover a lone double one (PROTOCOL.md, R-6).
 // Walks both patterns at once; a wildcard of `pattern` stands for a segment that no literal equals, the
-// hardest case for the grant.
+// hardest case for the grant. Without a depth only "none yet" and "some" differ, so lengths are not told
+// apart: a long pattern of many wildcards would otherwise take milliseconds.
 export function covers(grant: Route, pattern: Route, depth: number | null): boolean {
   if (grant.scheme !== pattern.scheme) return false
   if (pattern.concrete) return matches(grant, pattern)
   const asked = pattern.segments
-  const longest = depth ?? SEGMENTS_MAX
+  const longest = depth ?? Number.POSITIVE_INFINITY
+  const longer = (length: number): number => (depth === null ? 1 : length + 1)
   const first = new Set<number>()
   settle(grant.segments, 0, first)
   const pending: { position: number; granted: Set<number>; length: number }[] = []
@@ -173,9 +175,9 @@ export function covers(grant: Route, pattern: Route, depth: number | null): bool
     }
     if (part === "**") {
       visit(position + 1, granted, length)
-      if (length < longest) visit(position, step(grant.segments, granted, null), length + 1)
+      if (length < longest) visit(position, step(grant.segments, granted, null), longer(length))
     } else if (length < longest) {
-      visit(position + 1, step(grant.segments, granted, part === "*" ? null : part), length + 1)
+      visit(position + 1, step(grant.segments, granted, part === "*" ? null : part), longer(length))
     }
   }
   return true
@@ -183,6 +185,8 @@ export function covers(grant: Route, pattern: Route, depth: number | null): bool
 
 const TABLE_ENTRIES_MAX = 16_384
 const TABLE_BYTES_MAX = 8 * 1024 * 1024
+/** Routes made to collide are parsed anew rather than searched for; honest ones stand far closer. */
+const PROBES_MAX = 128
 
 interface Entry {
   readonly hash: number
@@ -229,9 +233,10 @@ export class RouteTable {
     let hash = length
     for (let at = start; at < end; at++) hash = Math.imul(hash ^ bytes[at]!, 0x01000193)
     hash = (hash ^ (hash >>> 15)) >>> 0
-    for (let slot = hash & this.mask; ; slot = (slot + 1) & this.mask) {
+    for (let probes = 0, slot = hash & this.mask; probes < PROBES_MAX; probes++) {
       const entry = this.slots[slot]
       if (entry === undefined) break
+      slot = (slot + 1) & this.mask
       if (
         entry.hash === hash &&
         entry.raw.length === length &&
@@ -247,7 +252,7 @@ export class RouteTable {
     if (text === null) return "not_utf8"
     const route = parseRoute(text, scheme, bare)
     if (typeof route === "string") return route
-    const entry = { hash, raw: bytes.slice(start, end), scheme, route }
+    const entry = { hash, raw: copyOf({ bytes, start, end }), scheme, route }
     this.add(entry)
     this.last = entry
     return route
@@ -259,17 +264,24 @@ export class RouteTable {
       const old = this.slots
       this.slots = new Array(old.length * 2)
       this.mask = this.slots.length - 1
+      this.entries = 0
+      this.bytesHeld = 0
       for (const held of old) if (held !== undefined) this.place(held)
     }
     this.place(entry)
-    this.entries++
-    // Text, segments and the two byte forms of a route come to about six times its length.
-    this.bytesHeld += entry.raw.length * 6 + 200
   }
 
+  /** Holds the entry, unless too many stand where it belongs. */
   private place(entry: Entry): void {
-    let slot = entry.hash & this.mask
-    while (this.slots[slot] !== undefined) slot = (slot + 1) & this.mask
-    this.slots[slot] = entry
+    for (let probes = 0, slot = entry.hash & this.mask; probes < PROBES_MAX; probes++) {
+      if (this.slots[slot] === undefined) {
+        this.slots[slot] = entry
+        this.entries++
+        // Text, segments and the two byte forms of a route come to about six times its length.
+        this.bytesHeld += entry.raw.length * 6 + 200
+        return
+      }
+      slot = (slot + 1) & this.mask
+    }
   }
 }

@@ -1,11 +1,12 @@
-// The audit: one record for every request that is no read, whatever became of it (docs/PROTOCOL.md, H-*).
+// The audit: one record for every request that is no read, whatever became of it (docs/PROTOCOL.md, AD-*).
 // Records go to the log, to a file where one is configured, and into a ring that can be read back. Payloads
 // and credentials never appear in one.
 
 import { closeSync, openSync, writeSync } from "node:fs"
-import { pageFrom } from "../domains/catalog.ts"
 import type { Page, PageAsk } from "../domains/views/common.ts"
-import type { Log } from "../world.ts"
+
+/** Takes one record of the log. */
+type Log = (level: "info" | "error", message: string, fields: Readonly<Record<string, unknown>>) => void
 
 export type AuditOutcome = "ok" | "not_found" | "denied" | "invalid" | "rate_limited" | "error"
 
@@ -80,8 +81,8 @@ export class Audit {
   }
 
   /** Newest first. */
-  read(page: PageAsk): Page<AuditRecord> {
+  read({ offset, limit }: PageAsk): Page<AuditRecord> {
     const kept = this.ring.slice(-KEPT).reverse()
-    return pageFrom(kept, kept.length, page)
+    return { total: kept.length, rows: kept.slice(offset, offset + limit) }
   }
 }

@@ -1,6 +1,8 @@
 // Errors of the HTTP surface: a closed list of codes, each with its status, and the body they travel in
 // (docs/PROTOCOL.md, H-2). A message is for people and holds neither a credential nor a stack trace.
 
+import type { Refused } from "../domains/views/common.ts"
+
 export const REASONS: Readonly<Record<number, string>> = {
   400: "Bad Request",
   401: "Unauthorized",
@@ -59,6 +61,11 @@ export interface HttpErrorBody {
 
 export function errorBody(status: number, code: string, message: string, requestId: string): HttpErrorBody {
   return { error: REASONS[status] ?? "Error", code, message, request_id: requestId }
+}
+
+/** Did a lane refuse? */
+export function isRefused(answer: unknown): answer is Refused {
+  return typeof answer === "object" && answer !== null && "refused" in answer
 }
 
 /** Ends the handling of a request with a refusal. */

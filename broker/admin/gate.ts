@@ -1,4 +1,4 @@
-// The gate of the HTTP surface: shows who asks, or refuses (docs/PROTOCOL.md, H-*). Failed attempts are
+// The gate of the HTTP surface: shows who asks, or refuses (docs/PROTOCOL.md, AD-*). Failed attempts are
 // counted by address; a valid credential is never refused because of somebody else's failures.
 
 import type { FastifyRequest } from "fastify"
@@ -22,6 +22,8 @@ export interface GateOptions {
   readonly limits: Readonly<Record<LimitClass, Limit>>
   /** Write rates of certain principals. */
   readonly writeLimits: ReadonlyMap<string, Limit>
+  /** What scraping demands besides a valid credential. */
+  readonly metricsPermission: "metrics:read" | "admin:read" | null
   readonly now: () => number
   /** A credential was refused, and why. */
   readonly onFailure: (reason: string) => void
@@ -60,6 +62,15 @@ export class Gate {
     this.options.onFailure(admitted.refused)
     this.limit("auth_failure", request.ip)
     throw new Refusal("unauthorized", "a valid token or API key is needed", CHALLENGE)
+  }
+
+  /** Lets a scraper in, or throws the refusal. */
+  async admitScrape(request: FastifyRequest): Promise<void> {
+    const principal = await this.admit(request)
+    const { metricsPermission } = this.options
+    if (metricsPermission !== null)
+      this.permit(principal, metricsPermission === "admin:read" ? "read" : "metrics")
+    this.limit("metrics", principal.name)
   }
 
   permit(principal: Principal, permission: Permission): void {

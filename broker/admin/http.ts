@@ -9,14 +9,17 @@ import type { Status } from "../engine/status.ts"
 import type { Api } from "./api.ts"
 import { errorBody, Refusal } from "./errors.ts"
 import type { Gate } from "./gate.ts"
-import { registerProbes } from "./probes.ts"
+import { METRICS_TYPE, type Metrics } from "./metrics.ts"
+import { PROBES, registerProbes } from "./probes.ts"
 import { isApiPath } from "./route.ts"
+import { isV0Path, refuseV0, registerV0 } from "./v0.ts"
 
-const PROBES = ["/healthz", "/livez", "/readyz", "/startupz", "/health", "/targetz"]
 /** Where the application finds the admin API, whatever path was asked for. */
 const API = "/api"
 const REQUEST_ID = /^[\x21-\x7e]{1,128}$/
-const HEADER_TIMEOUT_MS = 10_000
+/** Longer than the minute after which proxies commonly let go of an idle connection. */
+const KEEP_ALIVE_MS = 72_000
+const CHECK_EVERY_MS = 1_000
 
 function refuse(
   request: FastifyRequest,
@@ -25,6 +28,7 @@ function refuse(
   code: string,
   message: string,
 ): FastifyReply {
+  if (isV0Path(pathOf(request.originalUrl))) return refuseV0(reply, status, code, message)
   const body = errorBody(status, code, message, request.id)
   return reply.code(status).header("cache-control", "no-store").send(body)
 }
@@ -41,12 +45,17 @@ export interface HttpOptions {
   readonly status: Status
   readonly api: Api
   readonly gate: Gate
+  readonly metrics: Metrics
   /** Probes ask for a credential. */
   readonly probeAuth: boolean
   readonly judgeUpgrade: UpgradeJudge
   readonly takeSocket: SocketTaker
   /** Largest WebSocket message. */
   readonly messageBytesMax: number
+  /** How long a closing WebSocket waits for the other side, in milliseconds. */
+  readonly closeTimeout: number
+  /** A request whose headers have not come by then is refused. */
+  readonly headerTimeoutMs: number
   /** Plaintext is for probes only. */
   readonly tlsOnly: boolean
   /** An exception in a handler: reported, never shown. */
@@ -60,12 +69,24 @@ export interface HttpDoor {
 }
 
 export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
-  const { status, api, gate, probeAuth, judgeUpgrade, takeSocket, messageBytesMax, tlsOnly, onError } =
-    options
+  const { status, api, gate, metrics, probeAuth, judgeUpgrade, takeSocket, messageBytesMax } = options
+  const { closeTimeout, headerTimeoutMs, tlsOnly, onError } = options
   let server: Server | null = null
   const app = fastify({
     serverFactory: handler => {
-      server = createServer({ headersTimeout: HEADER_TIMEOUT_MS, noDelay: true }, handler)
+      server = createServer(
+        {
+          headersTimeout: headerTimeoutMs,
+          keepAliveTimeout: KEEP_ALIVE_MS,
+          connectionsCheckingInterval: CHECK_EVERY_MS,
+          noDelay: true,
+          // Other upgrades (curl asks for HTTP/2 this way) may be ignored, so that a probe stays a probe.
+          shouldUpgradeCallback: request => request.headers.upgrade?.toLowerCase() === "websocket",
+        },
+        handler,
+      )
+      // It gets its connections from the port and never listens, but this event starts its watch over slow ones.
+      server.emit("listening")
       return server
     },
     forceCloseConnections: true,
@@ -78,24 +99,42 @@ export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
     },
   })
 
+  // A variable: the library's types do not know of `closeTimeout` yet.
+  const socketOptions = {
+    maxPayload: messageBytesMax,
+    perMessageDeflate: false,
+    clientTracking: false,
+    closeTimeout,
+  }
+  // First, so that its hook has marked upgrades before ours looks.
+  await app.register(websocket, {
+    options: socketOptions,
+    // A connection that breaks the rules is closed with the code for that; whoever took it hears of it.
+    errorHandler: () => undefined,
+  })
+
   app.addHook("onRequest", async (request, reply) => {
     reply.header("x-request-id", request.id)
     reply.header("x-content-type-options", "nosniff")
     reply.header("referrer-policy", "no-referrer")
-    const path = pathOf(request.originalUrl)
+    const path = request.routeOptions.url ?? ""
     if (tlsOnly && !("encrypted" in request.raw.socket) && !PROBES.includes(path)) {
       return refuse(request, reply, 403, "tls_required", "this port takes TLS only")
     }
     if (request.ws && path !== "/ws")
       return refuse(request, reply, 404, "not_found", "nothing to upgrade to here")
-    if (probeAuth && PROBES.includes(path.replace(/(.)\/$/, "$1"))) await gate.admit(request)
-  })
-
-  await app.register(websocket, {
-    options: { maxPayload: messageBytesMax, perMessageDeflate: false, clientTracking: false },
+    if (probeAuth && PROBES.includes(path)) await gate.admit(request)
   })
 
   registerProbes(app, status)
+  registerV0(app, status, metrics, request => gate.admitScrape(request))
+  app.get("/metrics", async (request, reply) => {
+    await gate.admitScrape(request)
+    return reply
+      .header("cache-control", "no-store")
+      .type(METRICS_TYPE)
+      .send(await metrics.text())
+  })
 
   // Bodies are read by whoever wants one, once it is known who sends it.
   app.removeAllContentTypeParsers()
@@ -106,6 +145,22 @@ export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
     handler: (request, reply) => api.handle(request, reply),
   })
 
+  for (const url of [...PROBES, "/metrics", "/v0/metrics"]) {
+    app.route({
+      method: ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
+      url,
+      handler: (request, reply) => {
+        reply.header("allow", "GET, HEAD")
+        return refuse(request, reply, 405, "method_not_allowed", "this path is asked with GET or HEAD")
+      },
+    })
+  }
+
+  const needsUpgrade = (request: FastifyRequest, reply: FastifyReply): FastifyReply => {
+    reply.header("upgrade", "websocket")
+    return refuse(request, reply, 426, "upgrade_required", "connect with a WebSocket")
+  }
+  app.route({ method: ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"], url: "/ws", handler: needsUpgrade })
   app.route({
     method: "GET",
     url: "/ws",
@@ -114,10 +169,7 @@ export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
       const refusal = judgeUpgrade(request)
       if (refusal !== null) return refuse(request, reply, refusal.status, refusal.code, refusal.message)
     },
-    handler: (request, reply) => {
-      reply.header("upgrade", "websocket")
-      return refuse(request, reply, 426, "upgrade_required", "connect with a WebSocket")
-    },
+    handler: needsUpgrade,
     wsHandler: takeSocket,
   })
 

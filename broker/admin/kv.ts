@@ -1,4 +1,5 @@
 // KV over HTTP: open transactions, which are live, apart from stored keys, which are durable (admin-api §9).
+// Must never show a stored value without data:read.
 
 import { z } from "zod"
 import type { KvResource, KvStats, KvTransactionRow, StoredPair } from "../domains/views/kv.ts"

@@ -1,4 +1,5 @@
 // Notices over HTTP: subscriptions and routes, all of it live memory of this process (admin-api §11).
+// Must never describe a live counter as history.
 
 import { z } from "zod"
 import type { NoticeResource, NoticeStats, SubscriptionRow } from "../domains/views/notice.ts"

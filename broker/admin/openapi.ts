@@ -1,4 +1,5 @@
 // The OpenAPI 3.1 document of the admin API, made from the same table that requests are judged by.
+// Must never say of a route what the table does not.
 
 import { z } from "zod"
 import { STATUS_OF } from "./errors.ts"

@@ -6,9 +6,10 @@ import type { AnswerTo, Command, OutcomeOf, Query } from "../domains/views/index
 import type { SessionRow } from "../engine/engine.ts"
 import type { Status } from "../engine/status.ts"
 import type { AuditRecord } from "./audit.ts"
+import type { Sample } from "./metrics.ts"
 
 /** What may be told of a source of trust: never its keys. */
-export interface TrustSourceView {
+export interface TrustSource {
   readonly source: "generated" | "clients" | "api_keys"
   readonly kind: string
   readonly loadedAtMs: number
@@ -47,10 +48,12 @@ export interface Operations {
   readonly families: readonly number[]
   readonly identityClaim: string
   readonly storageId: string
-  trustSources(): readonly TrustSourceView[]
+  trustSources(): readonly TrustSource[]
   drainState(): DrainState
   drain(): void
   audit(page: PageAsk): Page<AuditRecord>
+  /** Every sample of the metrics, as data. */
+  samples(): Promise<readonly Sample[]>
   /** The OpenAPI document. */
   openApi(): object
 }

@@ -3,6 +3,18 @@
 
 import type { FastifyInstance, FastifyReply } from "fastify"
 import type { Status } from "../engine/status.ts"
+import { notReady } from "./v0.ts"
+
+export const PROBES = [
+  "/healthz",
+  "/livez",
+  "/readyz",
+  "/startupz",
+  "/health",
+  "/targetz",
+  "/v0/health",
+  "/v0/ready",
+]
 
 function answer(reply: FastifyReply, healthy: boolean, body: object): FastifyReply {
   return reply
@@ -71,14 +83,4 @@ export function registerProbes(app: FastifyInstance, status: Status): void {
       version: status.version,
     })
   })
-}
-
-function notReady(status: Status): object {
-  if (status.draining) return { code: "shutting_down", message: "the broker is being shut down" }
-  if (status.domainsReady) return { code: "not_ready", message: "the store does not take writes" }
-  return {
-    code: "not_ready",
-    message: "the store is being loaded",
-    detail: { replay_progress: status.loadProgress },
-  }
 }

@@ -1,4 +1,5 @@
 // Realms over HTTP: declared from outside, or only known by their use (admin-api §22).
+// Must never touch the data of a realm: a declaration comes and goes without it.
 
 import { z } from "zod"
 import type { RealmDefinition, RealmRow } from "../domains/views/realms.ts"

@@ -1,4 +1,5 @@
 // The table of the admin API: the rows of all cells, one file each.
+// Must never hold a row itself.
 
 import { insightRoutes } from "./insight.ts"
 import { kvRoutes } from "./kv.ts"

@@ -1,4 +1,5 @@
 // Sessions over HTTP: who is connected, and closing one (admin-api §16).
+// Must never show a credential, nor take a family for a realm.
 
 import { z } from "zod"
 import type { SessionRow } from "../engine/engine.ts"

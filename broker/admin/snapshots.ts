@@ -1,4 +1,5 @@
 // Answers that may be up to a second old: one computation for whoever asks meanwhile (admin-api §5.7).
+// Must never serve a command, nor anything older than a second.
 
 /** How old an answer may be. */
 const MAX_AGE_MS = 1_000

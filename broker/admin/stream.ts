@@ -1,4 +1,5 @@
 // Streams over HTTP: durable offsets, watermarks and sizes, joined with live append sessions (admin-api §10).
+// Must never show an event's body without data:read.
 
 import { z } from "zod"
 import type { StreamResource, StreamStats } from "../domains/views/stream.ts"

@@ -1,4 +1,5 @@
 // Entity tags of answers that cover several stored forms, and the answer to whoever has them already.
+// Must never let a clock into a tag.
 
 import { createHash } from "node:crypto"
 import type { Answer } from "./route.ts"

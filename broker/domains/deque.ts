@@ -1,4 +1,5 @@
-// A list that is cheap at both ends.
+// A list that is cheap at both ends, for lines of waiters and of messages that came back. It knows nothing of
+// what it holds; taking something out of its middle is allowed to be slow.
 
 export class Deque<T> {
   private slots: (T | undefined)[] = new Array(16)

@@ -31,7 +31,10 @@ export const SILENT = Symbol("silent")
 export class Unfinished<Reply> {
   readonly go: () => Outcome<Reply>
 
-  /** @param go does the next stretch; called in a later turn, with the context of that turn */
+  /**
+   * @param go does the next stretch; called in a later turn, with the context of that turn, and called again
+   *   where that turn is taken back: it must come to the same end each time
+   */
   constructor(go: () => Outcome<Reply>) {
     this.go = go
   }
@@ -72,6 +75,8 @@ export interface Context {
   readonly journal: Journal
   /** Programs are being sent away: nothing waits any more. */
   readonly draining: boolean
+  /** Clients that are gone with this turn: nothing is given to them any more. */
+  readonly gone: ReadonlySet<SessionId>
   /** False while the store refuses writes (full disk): answer with the backend fault and change nothing. */
   readonly writable: boolean
   emit(event: Event): void
@@ -86,6 +91,8 @@ export interface Context {
 export interface Domain<Request, Reply> {
   /** Judges one request of a client that is allowed to make it. */
   handle(request: Request, session: Session, context: Context): Outcome<Reply>
+  /** The request threw and is refused: what it would have ended, however it came out, ends all the same. */
+  abandon?(request: Request, session: Session, context: Context): void
   /** Time has passed. */
   expire(context: Context): void
   /** A client is gone, and with it all that was its own. */
@@ -111,4 +118,6 @@ export interface Domain<Request, Reply> {
   again?(): void
   /** Realms known by their use. */
   realms?(): Iterable<string>
+  /** What the domain says of itself after a turn: one number for each of its names in figures.ts. */
+  figures(now: Millis): { readonly [name: string]: number }
 }

@@ -1,10 +1,17 @@
-// What is due when: a heap of things with a moment, from which any of them can be taken out again.
+// What is due when: a heap of things with a moment, from which any of them can be taken out again. Of those due
+// at the same moment the older goes first, so that a turn taken back and run again comes to the same end.
 // It never looks at a clock; whoever asks brings the time.
 
 /** Something that falls due. `heapAt` belongs to the heap that holds it; −1 while none does. */
 export interface Due {
   dueMs: number
   heapAt: number
+  /** How old it is among its like: the lower goes first. Changes only while no heap holds it. */
+  readonly order: number
+}
+
+function before(a: Due, b: Due): boolean {
+  return a.dueMs < b.dueMs || (a.dueMs === b.dueMs && a.order < b.order)
 }
 
 export class DueHeap<T extends Due> {
@@ -57,6 +64,19 @@ export class DueHeap<T extends Due> {
     for (let item = this.first(nowMs); item !== null; item = this.first(nowMs)) yield item
   }
 
+  /** How many are due at `nowMs`; looks at no more than those and their neighbours. */
+  countDue(nowMs: number): number {
+    let count = 0
+    const look = (at: number): void => {
+      if (at >= this.items.length || this.items[at]!.dueMs > nowMs) return
+      count++
+      look(2 * at + 1)
+      look(2 * at + 2)
+    }
+    look(0)
+    return count
+  }
+
   private rise(from: number): void {
     const items = this.items
     const item = items[from]!
@@ -64,7 +84,7 @@ export class DueHeap<T extends Due> {
     while (at > 0) {
       const parentAt = (at - 1) >> 1
       const parent = items[parentAt]!
-      if (parent.dueMs <= item.dueMs) break
+      if (!before(item, parent)) break
       items[at] = parent
       parent.heapAt = at
       at = parentAt
@@ -81,9 +101,9 @@ export class DueHeap<T extends Due> {
       let childAt = at * 2 + 1
       if (childAt >= items.length) break
       const right = items[childAt + 1]
-      if (right !== undefined && right.dueMs < items[childAt]!.dueMs) childAt++
+      if (right !== undefined && before(right, items[childAt]!)) childAt++
       const child = items[childAt]!
-      if (child.dueMs >= item.dueMs) break
+      if (!before(child, item)) break
       items[at] = child
       child.heapAt = at
       at = childAt

@@ -40,6 +40,7 @@ import {
   Unfinished,
 } from "./domain.ts"
 import { type Due, DueHeap } from "./due.ts"
+import type { Figures } from "./figures.ts"
 import { type KeyBounds, Overlay, type OverlayEntry } from "./overlay.ts"
 import { Owners } from "./owners.ts"
 import { Rate, sumOf, Tallies } from "./rates.ts"
@@ -73,12 +74,14 @@ export interface KvStore {
   /** The resource, or null where nothing was ever stored in it. */
   find(family: number, route: Route): StoredKv | null
   create(family: number, route: Route): number
+  /** Stored keys, all resources together. */
+  keyCount(): number
   get(resource: number, key: Uint8Array): Uint8Array | null
   /** Up to `max` pairs within the bounds, ascending or descending. */
   scan(resource: number, bounds: KeyBounds, reverse: boolean, max: number): readonly KvPair[]
   /**
-   * With `keep`, replaced values stay readable for snapshots up to `keep.newest`. Returns by how many the
-   * resource's keys have changed.
+   * With `keep`, replaced values stay readable for snapshots up to `keep.newest`. Says by how many the keys
+   * have become more.
    */
   apply(
     resource: number,
@@ -218,6 +221,7 @@ export class KvDomain implements Domain<KvRequest, Reply> {
   private leftoversDueMs: Millis = 0
   /** Commits so far in this process: what snapshots are counted by. */
   private commits = 0
+  private readonly counted = { keys: 0, rollbacks: 0 }
 
   private readonly tallies = new Tallies(
     () => new Tally(),
@@ -238,6 +242,7 @@ export class KvDomain implements Domain<KvRequest, Reply> {
     this.store = store
     this.uncommitted = uncommitted
     this.registrations = new Registrations(limits, KV_FAULTS.subscriptionLimit, realms)
+    this.counted.keys = store.keyCount()
   }
 
   /** Counts what is stored. */
@@ -272,8 +277,7 @@ export class KvDomain implements Domain<KvRequest, Reply> {
       case "commit":
         return this.commit(transaction, context)
       case "rollback":
-        this.end(transaction, context)
-        transaction.tally.rolledBack++
+        this.rollBack(transaction, context)
         return null
     }
     if (!transaction.writes) return KV_FAULTS.readOnly
@@ -301,8 +305,10 @@ export class KvDomain implements Domain<KvRequest, Reply> {
     if (this.owners.count(session.id) >= this.limits.openTransactionsMax) {
       return KV_FAULTS.busy.because("this client has too many open transactions")
     }
+    const id = context.nextId()
     const transaction: Transaction = {
-      id: context.nextId(),
+      id,
+      order: id,
       session: session.id,
       resource,
       writes,
@@ -393,6 +399,7 @@ export class KvDomain implements Domain<KvRequest, Reply> {
     const changes = { deleted: overlay.deleted, changed: overlay.changed }
     const added = this.store.apply(resource.id, changes, newest < 0 ? null : { commit, newest })
     if (added !== 0) this.countKeys(resource, added, context)
+    context.journal.assign(this.counted, { keys: this.counted.keys + added })
     this.commits = commit
     context.journal.undo(() => {
       this.commits = commit - 1
@@ -476,7 +483,8 @@ export class KvDomain implements Domain<KvRequest, Reply> {
       }
       chunkRows = Math.min(chunkRows * 4, CHUNK_ROWS_MAX)
     }
-    return new Unfinished(() => this.stretch(walk))
+    // A copy: the turn that goes on may be taken back and run again.
+    return new Unfinished(() => this.stretch({ ...walk, pairs: [...walk.pairs] }))
   }
 
   private storedChunk(
@@ -503,21 +511,25 @@ export class KvDomain implements Domain<KvRequest, Reply> {
       : this.store.pastScan(resource.id, snapshot, bounds, reverse, max)
   }
 
+  /** A commit frees what its transaction held, whatever comes of it. */
+  abandon(request: KvRequest, session: Session, context: Context): void {
+    if (request.op !== "commit") return
+    const transaction = this.transactions.get(request.tx)
+    if (transaction?.session === session.id && transaction.resource.route.text === request.route.text)
+      this.end(transaction, context)
+  }
+
   expire(context: Context): void {
     for (const transaction of this.idle.dueAt(context.now)) {
-      this.end(transaction, context)
-      transaction.tally.rolledBack++
+      this.rollBack(transaction, context)
       const { family, route } = transaction.resource
-      const what = `transaction ${transaction.id} lay idle and was rolled back`
-      this.timeline.note("failure", context.now, family, route.segments, what)
+      const what = "transaction # lay idle and was rolled back"
+      this.timeline.note("failure", context.now, family, route.segments, what, transaction.id)
     }
   }
 
   leave(session: SessionId, context: Context): void {
-    for (const transaction of this.owners.of(session)) {
-      this.end(transaction, context)
-      transaction.tally.rolledBack++
-    }
+    for (const transaction of this.owners.of(session)) this.rollBack(transaction, context)
     this.registrations.leave(session, context)
   }
 
@@ -547,6 +559,18 @@ export class KvDomain implements Domain<KvRequest, Reply> {
     context.journal.undo(() => {
       this.leftovers = before
     })
+  }
+
+  figures(): Figures<"kv"> {
+    const { keys, rollbacks } = this.counted
+    return { transactions_active: this.transactions.size, keys_total: keys, rollbacks_total: rollbacks }
+  }
+
+  /** The transaction ends without a commit. */
+  private rollBack(transaction: Transaction, context: Context): void {
+    context.journal.assign(this.counted, { rollbacks: this.counted.rollbacks + 1 })
+    transaction.tally.rolledBack++
+    this.end(transaction, context)
   }
 
   /** The transaction is over, however; what it held is free. */
@@ -630,11 +654,10 @@ export class KvDomain implements Domain<KvRequest, Reply> {
   command(command: KvCommand, context: Context): KvOutcomes[keyof KvOutcomes] {
     const transaction = this.transactions.get(command.transaction)
     if (transaction === undefined) return refuse("not_found", "there is no such open transaction")
-    this.end(transaction, context)
-    transaction.tally.rolledBack++
+    this.rollBack(transaction, context)
     const { family, route } = transaction.resource
-    const what = `transaction ${transaction.id} was rolled back by an operator`
-    this.timeline.note("transition", context.now, family, route.segments, what)
+    const what = "transaction # was rolled back by an operator"
+    this.timeline.note("transition", context.now, family, route.segments, what, transaction.id)
     return { session: transaction.session }
   }
 

@@ -21,6 +21,7 @@ import type { Route } from "../../protocol/route.ts"
 import { Catalog, pageOf } from "./catalog.ts"
 import type { Context, Domain, Millis, Outcome, Session, SessionId } from "./domain.ts"
 import { type Due, DueHeap } from "./due.ts"
+import type { Figures } from "./figures.ts"
 import { Owners } from "./owners.ts"
 import { Rate, sumOf, Tallies } from "./rates.ts"
 import { Realms } from "./realms.ts"
@@ -57,6 +58,8 @@ const LAPSED_KEPT_MS = 60_000
 const TTL_SECONDS_MAX = 4_000_000_000
 
 interface Lease extends Due {
+  /** The holder's token, while it is held. */
+  order: number
   readonly route: Route
   readonly family: number
   owner: Owner
@@ -122,6 +125,8 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
   private readonly limits: LeaseLimits
   private readonly fences: Fences
 
+  /** Leases that are only remembered. */
+  private readonly counted = { lapsed: 0 }
   private readonly tallies = new Tallies(
     () => new Tally(),
     tally => tally.active + tally.waiters === 0,
@@ -202,7 +207,7 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
     }
     const token = this.fences.next()
     const dueMs = context.now + waitSeconds * 1_000
-    this.wait({ lease, owner, token, ttlMs, dueMs, heapAt: -1 }, context)
+    this.wait({ lease, owner, token, ttlMs, dueMs, heapAt: -1, order: token }, context)
     return { kind: GRANT_KINDS.queued, token }
   }
 
@@ -278,6 +283,10 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
     for (const waiter of this.waiting.all()) this.endWait(waiter, LEASE_FAULTS.waitTimedOut, context)
   }
 
+  figures(): Figures<"lease"> {
+    return { active: this.leasesDue.size - this.counted.lapsed, waiter_depth: this.waitsDue.size }
+  }
+
   private find(family: number, route: Route): Lease | undefined {
     return this.families.get(family)?.get(route.text)
   }
@@ -290,6 +299,7 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
       family,
       owner,
       token,
+      order: token,
       lapsed: false,
       waiters: [],
       id: context.nextId(),
@@ -329,6 +339,7 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
         lease.lapsed = false
         this.active(lease)
       })
+      context.journal.assign(this.counted, { lapsed: this.counted.lapsed + 1 })
       this.postpone(lease, context.now + LAPSED_KEPT_MS, context)
     } else {
       this.forget(lease, context)
@@ -337,16 +348,17 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
   }
 
   private hand(lease: Lease, to: Waiter, context: Context): void {
-    const { owner, token, id, acquiredMs, renewals } = lease
-    const change = (to: Pick<Lease, "owner" | "token" | "id" | "acquiredMs" | "renewals">): void => {
-      this.disown(lease)
-      this.byId.delete(lease.id)
-      Object.assign(lease, to)
-      this.byId.set(lease.id, lease)
-      this.own(lease)
-    }
-    change({ owner: to.owner, token: to.token, id: context.nextId(), acquiredMs: context.now, renewals: 0 })
-    context.journal.undo(() => change({ owner, token, id, acquiredMs, renewals }))
+    const { owner, token, dueMs, order, id, acquiredMs, renewals } = lease
+    this.change(lease, {
+      owner: to.owner,
+      token: to.token,
+      dueMs: context.now + to.ttlMs,
+      order: to.token,
+      id: context.nextId(),
+      acquiredMs: context.now,
+      renewals: 0,
+    })
+    context.journal.undo(() => this.change(lease, { owner, token, dueMs, order, id, acquiredMs, renewals }))
     lease.tally.acquired++
     const { segments } = lease.route
     this.timeline.note(
@@ -357,7 +369,19 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
       "handed on, token #",
       to.token,
     )
-    this.postpone(lease, context.now + to.ttlMs, context)
+  }
+
+  private change(
+    lease: Lease,
+    change: Pick<Lease, "owner" | "token" | "dueMs" | "order" | "id" | "acquiredMs" | "renewals">,
+  ): void {
+    this.disown(lease)
+    this.leasesDue.remove(lease)
+    this.byId.delete(lease.id)
+    Object.assign(lease, change)
+    this.byId.set(lease.id, lease)
+    this.leasesDue.add(lease)
+    this.own(lease)
   }
 
   private postpone(lease: Lease, dueMs: Millis, context: Context): void {
@@ -371,6 +395,7 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
   }
 
   private forget(lease: Lease, context: Context): void {
+    if (lease.lapsed) context.journal.assign(this.counted, { lapsed: this.counted.lapsed - 1 })
     this.erase(lease)
     context.journal.undo(() => this.insert(lease))
   }

@@ -14,6 +14,7 @@ import {
   type SessionId,
   SILENT,
 } from "./domain.ts"
+import type { Figures } from "./figures.ts"
 import { Rate, sumOf, Tallies } from "./rates.ts"
 import { Realms } from "./realms.ts"
 import {
@@ -232,6 +233,11 @@ export class NoticeDomain implements Domain<NoticeRequest, number | null> {
 
   drain(): void {
     // Nothing here waits.
+  }
+
+  figures(): Figures<"notice"> {
+    const { registrations, patterns } = this.registrations.figures
+    return { subscriptions_active: registrations, routes_active: patterns }
   }
 
   private subscribe(

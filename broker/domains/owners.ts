@@ -1,4 +1,5 @@
-// What belongs to which client, so that it can go when the client goes.
+// What belongs to which client, so that it can go when the client goes. It holds references and must never
+// be the only one to know of a thing.
 
 import type { SessionId } from "./domain.ts"
 

@@ -33,6 +33,7 @@ import {
   type SessionId,
 } from "./domain.ts"
 import { type Due, DueHeap } from "./due.ts"
+import type { Figures } from "./figures.ts"
 import { Owners } from "./owners.ts"
 import { PatternIndex } from "./patterns.ts"
 import { Rate, sumOf, Tallies } from "./rates.ts"
@@ -95,6 +96,8 @@ export interface QueueStore extends SegmentStore {
   create(family: number, route: Route): number
   setNextId(queue: number, nextId: number): void
   attempts(queue: number, message: number): number
+  /** When the oldest message that is ready at this moment was enqueued, or null. */
+  oldest(queue: number, nowMs: Millis): Millis | null
   setAttempts(queue: number, message: number, attempts: number): void
   dropAttempts(queue: number, message: number): void
   bury(queue: number, letter: DeadLetter, body: Span): void
@@ -161,7 +164,11 @@ export interface QueueLimits extends RegistrationLimits {
   readonly heldBytesMax: number
 }
 
+/** A queue's place among those that hold something ready: `dueMs` is when its oldest was enqueued. */
+interface Oldest extends Due {}
+
 interface Queue extends Due {
+  readonly oldest: Oldest
   readonly family: number
   readonly route: Route
   readonly backlog: Backlog
@@ -192,9 +199,14 @@ interface Reservation extends Due {
   readonly session: SessionId
 }
 
+/** What is known of a message that was completed lately. */
+interface Completed {
+  readonly id: number
+  readonly queue: Queue
+}
+
 /** A parked RESERVE. It stands in the line of its queue or of its pattern. */
 interface Wait extends Due {
-  readonly order: number
   readonly session: SessionId
   readonly family: number
   readonly request: QueueReserve
@@ -242,10 +254,14 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
   private readonly attempts = new Map<Queue, Map<number, number>>()
   private readonly touched = new Set<Queue>()
   private readonly holding = new Set<Queue>()
-  private completed = new Map<number, number>()
-  private completedBefore = new Map<number, number>()
+  /** By token. */
+  private completed = new Map<number, Completed>()
+  private completedBefore = new Map<number, Completed>()
   private completedSinceMs: Millis = 0
-  private waitOrder = 0
+  /** Counted, to know which is older. */
+  private opened = 0
+  private reserved = 0
+  private parked = 0
   private heldBytes = 0
   private sweptMs: Millis = 0
   private readonly limits: QueueLimits
@@ -265,6 +281,10 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
   private readonly pressed = new Set<Queue>()
   private readonly timeline = new Timeline()
   private nowMs: Millis = 0
+  /** All queues together. */
+  private readonly totals = { ready: 0, delayed: 0, dead: 0, redeliveries: 0, buried: 0 }
+  /** Queues with something ready, by the moment at which the oldest of it was enqueued. */
+  private readonly oldest = new DueHeap<Oldest>()
 
   constructor(limits: QueueLimits, store: QueueStore, realms = new Realms()) {
     this.limits = limits
@@ -306,8 +326,10 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
       inRate: new Rate(),
       outRate: new Rate(),
       age: null,
+      oldest: { dueMs: 0, order: stored.id, heapAt: -1 },
       dueMs: nowMs,
       heapAt: -1,
+      order: this.opened++,
     }
     this.insert(queue)
     queue.tally.ready += counts.ready
@@ -315,6 +337,10 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
     queue.tally.dead += counts.dead
     if (counts.ready + counts.delayed > 0) this.grow(queue, this.store.oldestMs(stored.id) ?? nowMs)
     this.weigh(queue)
+    this.totals.ready += counts.ready
+    this.totals.delayed += counts.delayed
+    this.totals.dead += counts.dead
+    if (counts.ready > 0) this.noteOldest(queue, this.store.oldest(stored.id, nowMs))
     if (counts.delayed > 0) this.delaysDue.add(queue)
     return queue
   }
@@ -386,8 +412,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
         enqueuedAtMs: context.now,
       } as const
       this.store.bury(queue.backlog.queue, letter, body)
-      this.count(queue, "dead", 1, context)
-      queue.tally.buried++
+      this.countDead(queue, context)
     } else if (delaySeconds > 0) {
       const dueMs = context.now + delaySeconds * 1_000
       queue.backlog.delay(id, body, context.now, dueMs, context.journal)
@@ -411,19 +436,52 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
   }
 
   private count(queue: Queue, what: "ready" | "delayed" | "dead", by: number, context: Context): void {
+    const { totals } = this
     const { tally } = queue
     queue[what] += by
+    totals[what] += by
     tally[what] += by
     context.journal.undo(() => {
       queue[what] -= by
+      totals[what] -= by
       tally[what] -= by
     })
+  }
+
+  private countDead(queue: Queue, context: Context): void {
+    this.count(queue, "dead", 1, context)
+    context.journal.assign(this.totals, { buried: this.totals.buried + 1 })
+    queue.tally.buried++
   }
 
   /** Does a declared realm hold all the messages that it may? */
   private isRealmFull(realm: string): boolean {
     const max = this.declared.get(realm)?.limits.maxQueueMessages ?? null
     return max !== null && sumOf(this.tallies.select(null, realm), tally => tally.held) >= max
+  }
+
+  private noteOldest(queue: Queue, enqueuedAtMs: Millis | null): void {
+    const { oldest } = queue
+    if (enqueuedAtMs === null) {
+      this.oldest.remove(oldest)
+      return
+    }
+    oldest.dueMs = enqueuedAtMs
+    if (oldest.heapAt < 0) this.oldest.add(oldest)
+    else this.oldest.moved(oldest)
+  }
+
+  figures(): Figures<"queue"> {
+    const { ready, delayed, dead, redeliveries, buried } = this.totals
+    return {
+      messages_pending: ready,
+      messages_delayed: delayed,
+      inflight_active: this.reservations.size,
+      messages_dead_lettered: dead,
+      oldest_message_ms: this.oldest.nextMs ?? 0,
+      redeliveries_total: redeliveries,
+      dlq_transitions_total: buried,
+    }
   }
 
   /** Messages became ready: followers hear of the first, whoever waits is served. */
@@ -497,6 +555,9 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
       this.count(queue, "ready", -1, context)
       const id = messageId(next)
       const attempts = known ?? (queue.hasAttempts ? this.attemptsOf(queue, id) : 0)
+      if (known !== null || attempts > 0) {
+        context.journal.assign(this.totals, { redeliveries: this.totals.redeliveries + 1 })
+      }
       const message = { segment: next.segment, index: next.index, attempts }
       const reservation: Reservation = {
         queue,
@@ -506,6 +567,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
         session,
         dueMs,
         heapAt: -1,
+        order: this.reserved++,
       }
       this.own(reservation)
       context.journal.undo(() => this.disown(reservation))
@@ -557,7 +619,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
     if (tooMany) return QUEUE_FAULTS.full.because("too many reserves are parked")
     const seconds = Math.min(request.waitSeconds, WAIT_SECONDS_MAX)
     const wait: Wait = {
-      order: this.waitOrder++,
+      order: this.parked++,
       session: session.id,
       family: session.family,
       request,
@@ -579,7 +641,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
   private serve(queue: Queue, context: Context): void {
     const passed = new Set<Wait>()
     while (queue.ready > 0) {
-      const wait = this.firstWait(queue, passed)
+      const wait = this.firstWait(queue, passed, context)
       if (wait === null) return
       const items = this.draw(queue, wait.request, wait.session, NO_ROOM_USED, context)
       // The next message is too long for the reply to a pattern, or this client may hold no more.
@@ -588,12 +650,12 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
     }
   }
 
-  private firstWait(queue: Queue, passed: ReadonlySet<Wait>): Wait | null {
+  private firstWait(queue: Queue, passed: ReadonlySet<Wait>, { gone }: Context): Wait | null {
     let first: Wait | null = null
     const consider = (line: Deque<Wait>): void => {
       if (line.size === 0) return
       for (const wait of line) {
-        if (passed.has(wait)) continue
+        if (passed.has(wait) || gone.has(wait.session)) continue
         if (first === null || wait.order < first.order) first = wait
         return
       }
@@ -665,7 +727,11 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
     const reservation = this.reservation(request, session, context)
     if (!("token" in reservation)) {
       const done = this.completed.get(request.token) ?? this.completedBefore.get(request.token)
-      return done === request.id ? null : reservation
+      const same =
+        done?.id === request.id &&
+        done.queue.family === session.family &&
+        done.queue.route.text === request.route.text
+      return same ? null : reservation
     }
     if (!context.writable) return QUEUE_FAULTS.backend
     const { queue, message } = reservation
@@ -701,7 +767,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
     this.store.dropAttempts(queue.backlog.queue, id)
   }
 
-  private remember({ token, id }: Reservation, context: Context): void {
+  private remember({ token, id, queue }: Reservation, context: Context): void {
     if (
       this.completed.size >= COMPLETED_KEPT_MAX / 2 ||
       context.now - this.completedSinceMs > COMPLETED_KEPT_MS
@@ -711,7 +777,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
       this.completedSinceMs = context.now
     }
     const { completed } = this
-    completed.set(token, id)
+    completed.set(token, { id, queue })
     context.journal.undo(() => completed.delete(token))
   }
 
@@ -760,8 +826,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
       }
       this.store.bury(queue.backlog.queue, letter, queue.backlog.body(message))
       this.discard(queue, message, context)
-      this.count(queue, "dead", 1, context)
-      queue.tally.buried++
+      this.countDead(queue, context)
       this.timeline.note("failure", context.now, queue.family, segments, "message # is a dead letter", id)
       context.wrote("buffered")
       return
@@ -793,7 +858,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
 
   leave(session: SessionId, context: Context): void {
     for (const wait of this.waiting.of(session)) this.unpark(wait, context)
-    const held = this.owners.of(session).sort((a, b) => a.id - b.id)
+    const held = this.owners.of(session).sort((a, b) => a.id - b.id || a.order - b.order)
     for (const reservation of held) {
       this.disown(reservation)
       context.journal.undo(() => this.own(reservation))
@@ -828,6 +893,12 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
       this.weigh(queue)
       const before = queue.backlog.heldBytes
       queue.backlog.committed()
+      this.noteOldest(
+        queue,
+        queue.ready === 0
+          ? null
+          : queue.backlog.oldestMs(queue.oldest.heapAt < 0 ? null : queue.oldest.dueMs),
+      )
       this.heldBytes += queue.backlog.heldBytes - queue.heldBytes
       queue.heldBytes = queue.backlog.heldBytes
       if (queue.heldBytes === 0) this.holding.delete(queue)
@@ -922,6 +993,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
         family.delete(text)
         this.catalog.remove(queue.family, queue.route.segments)
         this.delaysDue.remove(queue)
+        this.oldest.remove(queue.oldest)
         swept.add(queue)
       }
     }
@@ -962,8 +1034,9 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
   }
 
   private grow(queue: Queue, sinceMs: Millis): void {
-    queue.age = { queue, sure: false, dueMs: sinceMs, heapAt: -1 }
-    queue.tally.ages.add(queue.age)
+    const age: Age = { queue, sure: false, dueMs: sinceMs, order: queue.oldest.order, heapAt: -1 }
+    queue.age = age
+    queue.tally.ages.add(age)
   }
 
   private shrink(queue: Queue): void {

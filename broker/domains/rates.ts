@@ -7,7 +7,7 @@ export class Rate {
   total = 0
   private readonly seconds: number
   private ring: Uint32Array | null = null
-  private newest = 0
+  private newest = -1
 
   /** @param seconds how long the window is */
   constructor(seconds: 10 | 60 = 10) {
@@ -45,7 +45,7 @@ export class Rate {
     this.ring ??= new Uint32Array(this.seconds)
     const { ring, seconds } = this
     if (second - this.newest >= seconds) ring.fill(0)
-    else for (let at = this.newest + 1; at <= second; at++) ring[at % seconds] = 0
+    else for (let at = Math.max(0, this.newest + 1); at <= second; at++) ring[at % seconds] = 0
     this.newest = second
   }
 }

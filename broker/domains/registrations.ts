@@ -68,6 +68,17 @@ export class Registrations<R extends Registration = Registration> {
     return this.all.get(id)
   }
 
+  /** How many there are, and how many different patterns among them. */
+  get figures(): { readonly registrations: number; readonly patterns: number } {
+    let registrations = 0
+    let patterns = 0
+    for (const index of this.families.values()) {
+      registrations += index.size
+      patterns += index.patternCount
+    }
+    return { registrations, patterns }
+  }
+
   /** The registration of this client under exactly this pattern, if there is one. */
   find(session: SessionId, pattern: Route): R | undefined {
     return this.owners.get(session)?.byPattern.get(pattern.text)

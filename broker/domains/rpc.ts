@@ -24,6 +24,7 @@ import {
   SILENT,
 } from "./domain.ts"
 import { type Due, DueHeap } from "./due.ts"
+import type { Figures } from "./figures.ts"
 import { Rate, sumOf, Tallies } from "./rates.ts"
 import { Realms } from "./realms.ts"
 import { type Registration, type RegistrationLimits, Registrations } from "./registrations.ts"
@@ -295,13 +296,15 @@ export class RpcDomain implements Domain<RpcRequest, null> {
   }
 
   expire(context: Context): void {
+    const freed = new Set<Worker>()
     for (const call of this.due.dueAt(context.now)) {
-      const { worker } = call
+      if (call.worker !== null) freed.add(call.worker)
       call.tally.timedOut++
       this.timeline.note("failure", context.now, call.family, call.route.segments, "a call timed out")
       this.end(call, RPC_FAULTS.timeout, context)
-      if (worker !== null) this.feed(worker, context)
     }
+    // Only now: a worker must not be given a call that is over as well.
+    for (const worker of freed) this.feed(worker, context)
   }
 
   leave(session: SessionId, context: Context): void {
@@ -321,6 +324,16 @@ export class RpcDomain implements Domain<RpcRequest, null> {
       for (const calls of [...family.waiting.values()]) {
         for (const call of [...calls]) this.end(call, RPC_FAULTS.backpressure, context)
       }
+    }
+  }
+
+  figures(): Figures<"rpc"> {
+    const nextMs = this.due.nextMs
+    return {
+      workers_registered: this.workers.figures.registrations,
+      requests_pending: this.due.size,
+      // All calls have the same time, so the first to run out is the oldest.
+      oldest_pending_request_ms: nextMs === null ? 0 : nextMs - this.limits.timeoutMs,
     }
   }
 

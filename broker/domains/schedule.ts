@@ -20,6 +20,7 @@ import { Catalog, pageFrom, pageOf } from "./catalog.ts"
 import { CronTimes } from "./cron.ts"
 import type { Context, Domain, Millis, Outcome, Session, SessionId } from "./domain.ts"
 import { type Due, DueHeap } from "./due.ts"
+import type { Figures } from "./figures.ts"
 import { Rate, sumOf, Tallies } from "./rates.ts"
 import { Realms } from "./realms.ts"
 import {
@@ -126,6 +127,9 @@ export class ScheduleDomain implements Domain<ScheduleRequest, Reply> {
   private readonly timeline = new Timeline()
   private readonly executions: Execution[] = []
   private count = 0
+  /** Occurrences so far in this process, and those that nobody listened to. */
+  private readonly counted = { fires: 0, unheard: 0 }
+  private defined = 0
 
   constructor(limits: ScheduleLimits, store: ScheduleStore, realms = new Realms()) {
     this.limits = limits
@@ -140,7 +144,7 @@ export class ScheduleDomain implements Domain<ScheduleRequest, Reply> {
       const times = this.timesOf(stored.cron)
       if (times === null)
         throw new Error(`the stored definition ${stored.route.text} has no valid cron expression`)
-      this.insert(definitionOf(stored, times, now))
+      this.insert(this.definition(stored, times, now))
     }
   }
 
@@ -190,7 +194,7 @@ export class ScheduleDomain implements Domain<ScheduleRequest, Reply> {
   ): Definition {
     const stored = this.store.put(form, payload)
     if (known !== undefined) this.forget(known, context)
-    const definition = definitionOf(stored, times, context.now)
+    const definition = this.definition(stored, times, context.now)
     if (known !== undefined) {
       definition.executions = known.executions
       definition.missed = known.missed
@@ -210,6 +214,12 @@ export class ScheduleDomain implements Domain<ScheduleRequest, Reply> {
     context.wrote("sync")
     const { segments } = known.route
     this.timeline.note("transition", context.now, known.family, segments, `${segments[3]} removed`)
+  }
+
+  private definition(stored: StoredSchedule, times: CronTimes, now: Millis): Definition {
+    const dueMs = times.next(now)!
+    const order = this.defined++
+    return { ...stored, times, lastFollower: 0, executions: 0, missed: 0, dueMs, heapAt: -1, order }
   }
 
   private list(request: ScheduleList, session: Session): SchedulePage {
@@ -269,7 +279,11 @@ export class ScheduleDomain implements Domain<ScheduleRequest, Reply> {
   /** Hands the payload to whoever listens. */
   private fire(definition: Definition, context: Context): { matched: number; accepted: number } {
     const matching = this.registrations.matching(definition.family, definition.route)
-    if (matching.length === 0) return { matched: 0, accepted: 0 }
+    context.journal.assign(this.counted, { fires: this.counted.fires + 1 })
+    if (matching.length === 0) {
+      context.journal.assign(this.counted, { unheard: this.counted.unheard + 1 })
+      return { matched: 0, accepted: 0 }
+    }
     const followers = definition.single ? [this.nextInTurn(definition, matching, context)] : matching
     const writer = new Writer()
     writeScheduleNotice(writer, definition.route, this.store.payload(definition.family, definition.route))
@@ -297,6 +311,15 @@ export class ScheduleDomain implements Domain<ScheduleRequest, Reply> {
 
   drain(): void {
     // Nothing here waits for an answer.
+  }
+
+  figures(now: Millis): Figures<"schedule"> {
+    return {
+      active: this.due.size,
+      fires_total: this.counted.fires,
+      pending_fire_claims: this.due.countDue(now),
+      notify_failures_total: this.counted.unheard,
+    }
   }
 
   private timesOf(cron: string): CronTimes | null {
@@ -535,10 +558,6 @@ const FULL_DISK: Refused = refuse("unavailable", "the disk is full, refusing wri
 function keyOf({ segments }: { readonly segments: readonly string[] }): readonly string[] {
   const [realm, area, resource, operation] = segments
   return [realm!, area!, `${resource}${CUT}${operation}`]
-}
-
-function definitionOf(stored: StoredSchedule, times: CronTimes, now: Millis): Definition {
-  return { ...stored, times, lastFollower: 0, executions: 0, missed: 0, dueMs: times.next(now)!, heapAt: -1 }
 }
 
 function rowOf(definition: Definition): ScheduleRow {

@@ -4,6 +4,7 @@
 import { Reader, type Span, spanLength, spanOf, textOf, utf8, viewOf, Writer } from "../../protocol/bytes.ts"
 import { Fault } from "../../protocol/fault.ts"
 import {
+  type Axis,
   BATCH_BYTES_MAX,
   BATCH_EVENTS_MAX,
   EVENT_BYTES_MAX,
@@ -36,6 +37,7 @@ import {
   type SessionId,
   Unfinished,
 } from "./domain.ts"
+import type { Figures } from "./figures.ts"
 import type { Journal } from "./journal.ts"
 import { Owners } from "./owners.ts"
 import { GrowingPack, type Pack, StoredPack } from "./pack.ts"
@@ -92,6 +94,8 @@ export interface SegmentPlaces {
 export interface StreamStore {
   /** Null where nothing was ever stored under this selector. */
   order(family: number, canonical: string): StoredOrder | null
+  /** Streams that hold events, and events, in all. */
+  counts(): { streams: number; events: number }
   /** Makes a place for a selector's order and returns its id. */
   createOrder(family: number, canonical: string): number
   append(segments: readonly SegmentPlaces[], journal: Journal): void
@@ -147,12 +151,14 @@ export interface StreamLimits extends RegistrationLimits {
   readonly openAppendsMax: number
 }
 
-/** The order of one selector: where the next event on its axis will stand. */
+/** The order of one selector: the events it matches, each at its position on the selector's axis. */
 interface Order {
   readonly family: number
   readonly canonical: string
+  readonly axis: Axis
   /** 0 until something is stored under it. */
   id: number
+  /** One after its last position. */
   next: number
 }
 
@@ -163,6 +169,22 @@ interface Stream {
   readonly orders: readonly Order[]
   bytes: number
   open: Append | null
+}
+
+/** Where the next event will stand on each axis. */
+type Frontiers = Readonly<Record<Axis, number>>
+
+function frontier({ orders }: Stream, axis: Axis): number {
+  return orders[COUNTERS[axis]]!.next
+}
+
+function frontiers(stream: Stream): Frontiers {
+  return {
+    resource: frontier(stream, "resource"),
+    area: frontier(stream, "area"),
+    realm: frontier(stream, "realm"),
+    global: frontier(stream, "global"),
+  }
 }
 
 interface Append {
@@ -180,7 +202,8 @@ interface Append {
 const STRETCH_BYTES = 1024 * 1024
 /** Streams and orders kept in memory between turns. */
 const REMEMBERED_MAX = 50_000
-const [RESOURCE, AREA, REALM, GLOBAL] = [0, 1, 3, 7] as const
+/** Which of a stream's orders hold every event of an axis, and so count it. */
+const COUNTERS: Readonly<Record<Axis, number>> = { resource: 0, area: 1, realm: 3, global: 7 }
 
 const HAS_META = 1
 const HAS_DISCRIMINATOR = 2
@@ -254,6 +277,8 @@ export class StreamDomain implements Domain<StreamRequest, Reply> {
   private readonly limits: StreamLimits
   private readonly store: StreamStore
   private readonly uncommitted: Budget
+  /** Streams that hold events, and events, in all. */
+  private readonly counted: { streams: number; events: number }
 
   private readonly declared: Realms
   private readonly tallies = new Tallies(
@@ -273,6 +298,7 @@ export class StreamDomain implements Domain<StreamRequest, Reply> {
     this.store = store
     this.uncommitted = uncommitted
     this.registrations = new Registrations(limits, STREAM_FAULTS.subscriptionLimit, realms)
+    this.counted = store.counts()
   }
 
   /** Counts what is stored. */
@@ -332,6 +358,18 @@ export class StreamDomain implements Domain<StreamRequest, Reply> {
     }
   }
 
+  figures(): Figures<"stream"> {
+    const { streams, events } = this.counted
+    return { active: streams, append_sessions_active: this.appends.size, events_total: events }
+  }
+
+  /** A commit ends its session, whatever comes of it. */
+  abandon(request: StreamRequest, session: Session, context: Context): void {
+    if (request.op !== "commit") return
+    const append = this.find(request.session, session)
+    if (!(append instanceof Fault)) this.close(append, context)
+  }
+
   private begin(route: Route, session: Session, context: Context): number | Fault {
     const stream = this.stream(session.family, route)
     if (stream.open !== null) return STREAM_FAULTS.sessionActive
@@ -358,14 +396,14 @@ export class StreamDomain implements Domain<StreamRequest, Reply> {
   private isRealmFull({ route, orders }: Stream): boolean {
     const realm = route.segments[0]!
     const max = this.declared.get(realm)?.limits.maxStreams ?? null
-    if (max === null || orders[RESOURCE]!.id !== 0) return false
+    if (max === null || orders[0]!.id !== 0) return false
     return sumOf(this.tallies.select(null, realm), tally => tally.stored + tally.fresh) >= max
   }
 
   private append(request: StreamAppend, session: Session, context: Context): number | Fault {
     const append = this.find(request.session, session)
     if (append instanceof Fault) return append
-    const offset = append.stream.orders[RESOURCE]!.next + append.events
+    const offset = frontier(append.stream, "resource") + append.events
     if (request.expectedOffset !== offset) {
       const { family, route } = append.stream
       this.tallies.of(family, route.segments[0]!).conflicts++
@@ -406,11 +444,15 @@ export class StreamDomain implements Domain<StreamRequest, Reply> {
     if (append.events === 0) return STREAM_FAULTS.emptyBatch
     if (!context.writable) return STREAM_FAULTS.backend
     const { stream, events } = append
-    const first = stream.orders.map(order => order.next)
+    const first = frontiers(stream)
     this.countEvents(stream, events, context)
-    const segments = this.place(append, context)
+    const segments = this.place(append, first, context)
     this.store.append(segments, context.journal)
-    for (const order of stream.orders) context.journal.assign(order, { next: order.next + events })
+    context.journal.assign(this.counted, {
+      streams: this.counted.streams + (first.resource === 0 ? 1 : 0),
+      events: this.counted.events + events,
+    })
+    for (const order of stream.orders) context.journal.assign(order, { next: first[order.axis] + events })
     context.journal.assign(stream, { bytes: segments.at(-1)!.segment.streamBytes })
     context.wrote(request.sync ? "sync" : "buffered")
     this.tell(stream, first, events, context)
@@ -420,7 +462,7 @@ export class StreamDomain implements Domain<StreamRequest, Reply> {
   private countEvents({ family, route, orders }: Stream, events: number, context: Context): void {
     const [realm, area] = route.segments as readonly [string, string]
     const tally = this.tallies.of(family, realm)
-    const isNew = orders[RESOURCE]!.id === 0
+    const isNew = orders[0]!.id === 0
     const count = (by: 1 | -1): void => {
       tally.events += by * events
       if (!isNew) return
@@ -432,47 +474,46 @@ export class StreamDomain implements Domain<StreamRequest, Reply> {
   }
 
   /** Turns the packs of a session into segments with their places in all orders. */
-  private place(append: Append, context: Context): SegmentPlaces[] {
+  private place(append: Append, first: Frontiers, context: Context): SegmentPlaces[] {
     const { stream } = append
     for (const order of stream.orders) {
       if (order.id !== 0) continue
       context.journal.assign(order, { id: this.store.createOrder(order.family, order.canonical) })
     }
-    const at = (index: number): number => stream.orders[index]!.next
     let before = 0
     let streamBytes = stream.bytes
     return append.packs.map(pack => {
       streamBytes += pack.bytes.length
       const segment: StreamSegment = {
         route: stream.route,
-        firstResource: at(RESOURCE) + before,
-        firstArea: at(AREA) + before,
-        firstRealm: at(REALM) + before,
-        firstGlobal: at(GLOBAL) + before,
+        firstResource: first.resource + before,
+        firstArea: first.area + before,
+        firstRealm: first.realm + before,
+        firstGlobal: first.global + before,
         count: pack.count,
         createdAtMs: context.now,
         streamBytes,
         records: pack.bytes,
       }
-      const orders = stream.orders.map(order => ({ id: order.id, first: order.next + before }))
+      const orders = stream.orders.map(({ id, axis }) => ({ id, first: first[axis] + before }))
       before += pack.count
       return { segment, orders }
     })
   }
 
-  private tell(stream: Stream, first: readonly number[], events: number, context: Context): void {
+  private tell(stream: Stream, first: Frontiers, events: number, context: Context): void {
     const followers = this.registrations.matching(stream.family, stream.route)
     if (followers.length === 0) return
     const notice = {
       event: "committed",
-      first_resource_offset: first[RESOURCE]!,
-      last_resource_offset: first[RESOURCE]! + events - 1,
-      first_area_offset: first[AREA]!,
-      last_area_offset: first[AREA]! + events - 1,
-      first_realm_offset: first[REALM]!,
-      last_realm_offset: first[REALM]! + events - 1,
-      first_global_offset: first[GLOBAL]!,
-      last_global_offset: first[GLOBAL]! + events - 1,
+      first_resource_offset: first.resource,
+      last_resource_offset: first.resource + events - 1,
+      first_area_offset: first.area,
+      last_area_offset: first.area + events - 1,
+      first_realm_offset: first.realm,
+      last_realm_offset: first.realm + events - 1,
+      first_global_offset: first.global,
+      last_global_offset: first.global + events - 1,
       batch_size: events,
     }
     const writer = new Writer(512)
@@ -491,19 +532,19 @@ export class StreamDomain implements Domain<StreamRequest, Reply> {
       return STREAM_FAULTS.invalidRead.because("fingerprint and watermark come together")
     }
     if (typeof from === "bigint") return this.emptyPage(request, session.family, false, null)
-    const frontier = this.order(session.family, "stream://*/*/*").next
+    const newest = this.order(session.family, "stream://*/*/*", "global").next
     let watermark: number | null = null
     if (selector.extended) {
-      watermark = request.watermark ?? frontier
+      watermark = request.watermark ?? newest
       if (request.fingerprint !== null) {
         if (request.fingerprint !== fingerprintOf(session.family, request, watermark, from)) {
           return STREAM_FAULTS.invalidRead.because("the continuation belongs to another read")
         }
         // The snapshot is used up; a reader at the tail goes on with a new one.
-        if (from >= watermark) watermark = frontier
+        if (from >= watermark) watermark = newest
       }
     }
-    const order = this.order(session.family, selector.canonical)
+    const order = this.order(session.family, selector.canonical, selector.axis)
     const walk: Walk = {
       request,
       family: session.family,
@@ -546,7 +587,8 @@ export class StreamDomain implements Domain<StreamRequest, Reply> {
         walk.lastExamined = record
       }
     }
-    return new Unfinished(() => this.stretch(walk, watermark))
+    // A copy: the turn that goes on may be taken back and run again.
+    return new Unfinished(() => this.stretch({ ...walk, items: [...walk.items] }, watermark))
   }
 
   private page(walk: Walk, more: boolean, watermark: number | null): StreamPage {
@@ -595,14 +637,13 @@ export class StreamDomain implements Domain<StreamRequest, Reply> {
   }
 
   private metadata(route: Route, session: Session): StreamMetadata {
-    const { orders } = this.stream(session.family, route)
-    const count = orders[RESOURCE]!.next
+    const { resource: count, area, realm } = frontiers(this.stream(session.family, route))
     return {
       first: count === 0 ? null : 0,
       last: count === 0 ? null : count - 1,
       count,
-      areaWatermark: orders[AREA]!.next,
-      realmWatermark: orders[REALM]!.next,
+      areaWatermark: area,
+      realmWatermark: realm,
     }
   }
 
@@ -656,7 +697,7 @@ export class StreamDomain implements Domain<StreamRequest, Reply> {
   private open(append: Append): void {
     append.stream.open = append
     const tally = this.tallies.of(append.stream.family, append.stream.route.segments[0]!)
-    append.fresh = append.stream.orders[RESOURCE]!.id === 0
+    append.fresh = append.stream.orders[0]!.id === 0
     tally.appends++
     if (append.fresh) tally.fresh++
     this.appends.set(append.id, append)
@@ -675,7 +716,7 @@ export class StreamDomain implements Domain<StreamRequest, Reply> {
   private stream(family: number, route: Route): Stream {
     const known = this.streams.get(family)?.get(route.text)
     if (known !== undefined) return known
-    const orders = selectorsOver(route).map(({ canonical }) => this.order(family, canonical))
+    const orders = selectorsOver(route).map(({ canonical, axis }) => this.order(family, canonical, axis))
     const bytes = this.store.order(family, route.text)?.lastStreamBytes ?? 0
     const stream: Stream = { family, route, orders, bytes, open: null }
     remember(this.streams, family, route.text, stream)
@@ -683,11 +724,11 @@ export class StreamDomain implements Domain<StreamRequest, Reply> {
     return stream
   }
 
-  private order(family: number, canonical: string): Order {
+  private order(family: number, canonical: string, axis: Axis): Order {
     const known = this.orders.get(family)?.get(canonical)
     if (known !== undefined) return known
     const stored = this.store.order(family, canonical)
-    const order: Order = { family, canonical, id: stored?.id ?? 0, next: stored?.next ?? 0 }
+    const order: Order = { family, canonical, axis, id: stored?.id ?? 0, next: stored?.next ?? 0 }
     remember(this.orders, family, canonical, order)
     this.remembered++
     return order

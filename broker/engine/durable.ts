@@ -5,7 +5,7 @@ import { FrameReader, type FrameSink } from "../../protocol/frame.ts"
 import { type Grant, Grants, parsePermission } from "../../protocol/permission.ts"
 import type { Millis, SessionId } from "../domains/domain.ts"
 import type { AnswerTo, Command, Query } from "../domains/views/index.ts"
-import { leftOf, type Opening, OutboundBatch, recordsOf } from "./batch.ts"
+import { arrivedOf, leftOf, type Opening, OutboundBatch, recordsOf } from "./batch.ts"
 import { type Lane, LaneSession, type TurnStore } from "./lane.ts"
 
 export class DurableLane {
@@ -33,6 +33,11 @@ export class DurableLane {
     return this.lane.nextDue()
   }
 
+  /** The disk is known to be full; whether it has room again is asked from now on. */
+  refuseWrites(now: Millis): void {
+    this.lane.refuseWrites(now)
+  }
+
   /**
    * One turn over all batches that have come, and after those over commands. Returns what goes back, or null
    * for nothing; what became of the commands stands in `outcomes`, in their order.
@@ -45,7 +50,8 @@ export class DurableLane {
   ): Uint8Array | null {
     const left = batches.flatMap(leftOf)
     const gone = new Set(left)
-    const turn = this.lane.turn(now, this.store, left, () => {
+    const arrivedMs = batches[0] === undefined ? null : arrivedOf(batches[0])
+    const turn = this.lane.turn(now, arrivedMs, this.store, left, () => {
       for (const batch of batches) this.play(batch, gone)
       outcomes.length = 0
       for (const command of commands) outcomes.push(this.lane.order(command))

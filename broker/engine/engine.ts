@@ -145,11 +145,15 @@ export interface EngineOptions {
   readonly link: DurableLink
   readonly limits: EngineLimits
   readonly now: () => Millis
+  /** Milliseconds that never jump; only for measuring. */
+  readonly elapsedMs: () => number
   /** Runs the work once everything that has already arrived was taken. */
   readonly soon: (work: () => void) => void
   /** Runs the work at that moment or later; a later call replaces an earlier one. */
   readonly at: (due: Millis, work: () => void) => void
   readonly later: (ms: number, work: () => void) => () => void
+  /** How many batches the durable lane has taken. */
+  readonly batchesTaken: () => number
   /** Hears of every turn and every answer of the durable lane. */
   readonly happened: () => void
 }
@@ -182,14 +186,35 @@ export class Engine {
   private readonly byRealm = new Map<string, number>()
   /** What operators ask of the live lane; done when the turn ends. */
   private asked: (() => void)[] = []
-  private readonly waiting = new Map<number, (value: unknown) => void>()
+  /** Who waits for an answer of the durable lane, by number. */
+  private readonly askers = new Map<number, (value: unknown) => void>()
   private nextAsked = 1
   /** Frames from and to clients. */
   readonly framesIn = new Rate()
   readonly framesOut = new Rate()
+  /** Since when something waits to be handed to the durable lane. */
+  private waitingSinceMs = 0
+  /** Frames that clients have sent. */
+  framesReceived = 0
+  /** Batches handed to the durable lane. */
+  batchesPosted = 0
+  /** The most batches that were ever handed over and not taken. */
+  depthPeak = 0
+  /** How often a client was not read on because too much was under way. */
+  holds = 0
 
   constructor(options: EngineOptions) {
     this.options = options
+  }
+
+  /** Batches handed to the durable lane that it has not taken yet. */
+  get depth(): number {
+    return Math.max(0, this.batchesPosted - this.options.batchesTaken())
+  }
+
+  /** Is the durable lane at work on something? */
+  get waiting(): boolean {
+    return this.batchesOut > 0
   }
 
   get sessionCount(): number {
@@ -222,6 +247,7 @@ export class Engine {
     end: number,
   ): boolean {
     const { live } = this.options
+    this.framesReceived++
     this.openTurn()
     this.turnFrames++
     session.received++
@@ -235,6 +261,7 @@ export class Engine {
       return true
     }
     if (!CLIENT_MESSAGES.has(type)) return false
+    if (this.batch.empty) this.waitingSinceMs = this.options.elapsedMs()
     this.batch.frames(session.id, session.lane.registrations, bytes, start, end)
     session.inflight++
     session.inflightBytes += end - payload
@@ -310,6 +337,7 @@ export class Engine {
     const over = session.inflight >= inflightMax || session.inflightBytes >= inflightBytesMax
     if (over || this.inflightBytes >= inflightTotalBytesMax) {
       if (!over) this.held.add(session)
+      if (!session.isHeld(TOO_MUCH)) this.holds++
       session.hold(TOO_MUCH)
     } else if (session.inflight <= inflightMax / 2 && session.inflightBytes <= inflightBytesMax / 2) {
       this.held.delete(session)
@@ -371,15 +399,15 @@ export class Engine {
   private tell(message: (id: number) => Asked): Promise<unknown> {
     return new Promise(resolve => {
       const id = this.nextAsked++
-      this.waiting.set(id, resolve)
+      this.askers.set(id, resolve)
       this.options.link.tell!(message(id))
     })
   }
 
   /** The durable lane has an answer. */
   answered(id: number, value: unknown): void {
-    const resolve = this.waiting.get(id)
-    this.waiting.delete(id)
+    const resolve = this.askers.get(id)
+    this.askers.delete(id)
     resolve?.(value)
   }
 
@@ -426,7 +454,7 @@ export class Engine {
     this.turnBytes = 0
     const { live, now, soon } = this.options
     this.now = now()
-    live.begin(this.now)
+    live.begin(this.now, this.options.elapsedMs())
     live.expire()
     soon(() => this.endTurn())
   }
@@ -467,7 +495,9 @@ export class Engine {
   private post(): void {
     if (this.batch.empty || this.batchesOut >= BATCHES_MAX) return
     this.batchesOut++
-    this.options.link.post(this.batch.take())
+    this.batchesPosted++
+    this.depthPeak = Math.max(this.depthPeak, this.depth)
+    this.options.link.post(this.batch.take(this.waitingSinceMs))
   }
 
   /** Makes sure that a turn happens when something falls due. */

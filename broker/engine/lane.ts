@@ -42,6 +42,7 @@ import type { Registration } from "../domains/registrations.ts"
 import { refuse } from "../domains/views/common.ts"
 import type { AnswerTo, Command, OutcomeOf, Query, Subject } from "../domains/views/index.ts"
 import { type NoticeRoom, Outbox, type Outgoing } from "./outbox.ts"
+import { type Tally, TurnTally } from "./tally.ts"
 
 /** A client as a lane knows it. */
 export class LaneSession implements Session {
@@ -107,6 +108,9 @@ export interface LaneOptions {
   readonly firstId: 1 | 2
   readonly random: () => number
   readonly noticeRoom: NoticeRoom
+  readonly tally: Tally
+  /** Milliseconds that never jump, the same in both threads; only for measuring. */
+  readonly elapsedMs: () => number
   /** Long polls and lease waits of one client. */
   readonly parkedMax: number
   /** A request threw: the bug is reported, the request refused, the turn goes on. */
@@ -129,6 +133,12 @@ const ROOM_EVERY_MS = 1_000
 /** Walks that go on in one turn. */
 const WALKS_PER_TURN = 4
 
+/** What a bug is reported of, and whose backend fault answers it. */
+interface Faulty {
+  readonly domain: Scheme
+  readonly row: { readonly name: string }
+}
+
 /** Ends a turn that has to run again without this request. */
 class Refusal extends Error {
   readonly request: number
@@ -142,6 +152,7 @@ class Refusal extends Error {
 export class Lane {
   private readonly options: LaneOptions
   private readonly all: readonly Domain<never, unknown>[]
+  private readonly named: readonly (readonly [Scheme, Domain<never, unknown>])[]
   private readonly messages: (ClientMessage | undefined)[] = new Array(TYPES_END).fill(undefined)
   private readonly sessions = new Map<SessionId, LaneSession>()
   private readonly routes = new RouteTable()
@@ -149,6 +160,7 @@ export class Lane {
   private readonly journal = new Journal()
   private readonly outbox: Outbox
   private readonly context: Context & { now: Millis; draining: boolean; writable: boolean }
+  private readonly gone = new Set<SessionId>()
   private events: Event[] = []
   private delivering = false
   private walks: Walk[] = []
@@ -174,6 +186,9 @@ export class Lane {
   private readonly refused = new Set<number>()
   private readonly realms: Realms
   private readonly operated: { readonly [S in Subject]?: Operated }
+  private readonly turnTally = new TurnTally()
+  /** When the oldest request of this turn arrived; null where nothing came in. */
+  private arrivedMs: number | null = null
 
   constructor(options: LaneOptions) {
     this.options = options
@@ -182,6 +197,7 @@ export class Lane {
     this.realms = options.realms ?? new Realms()
     this.operated =
       options.book === undefined ? options.domains : { ...options.domains, realms: options.book }
+    this.named = Object.entries(options.domains) as [Scheme, Domain<never, unknown>][]
     for (const [type, message] of CLIENT_MESSAGES) {
       if (options.domains[message.domain] !== undefined) this.messages[type] = message
     }
@@ -190,6 +206,7 @@ export class Lane {
       now: 0,
       journal: this.journal,
       draining: false,
+      gone: this.gone,
       writable: true,
       emit: event => this.events.push(event),
       wrote: durability => {
@@ -208,10 +225,6 @@ export class Lane {
   /** Does this lane own the message type? */
   owns(type: number): boolean {
     return this.messages[type] !== undefined
-  }
-
-  get noticesDropped(): number {
-    return this.outbox.noticesDropped
   }
 
   session(id: SessionId): LaneSession | undefined {
@@ -233,10 +246,12 @@ export class Lane {
 
   // ── a turn of a lane that keeps nothing: begin, any of the following, end ──────────────────────────────
 
-  /** Begins a turn: the one moment at which it all happens. */
-  begin(now: Millis): void {
+  /** Begins a turn: the one moment at which it all happens. `arrivedMs` as `elapsedMs` counts. */
+  begin(now: Millis, arrivedMs: number | null): void {
     this.now = Math.max(now, this.now)
+    this.arrivedMs = arrivedMs
     this.context.now = this.now
+    this.gone.clear()
     this.request = 0
     this.repeat = null
     this.wrote = false
@@ -249,6 +264,7 @@ export class Lane {
     const session = this.sessions.get(id)
     if (session === undefined) return
     this.sessions.delete(id)
+    this.gone.add(id)
     this.repeat = null
     this.outbox.forget(id)
     this.journal.undo(() => this.sessions.set(id, session))
@@ -292,6 +308,7 @@ export class Lane {
         repeat.session === session &&
         publishesTo(repeat.route, bytes, view, payload, end)
       ) {
+        this.turnTally.request(type)
         this.outbox.notify(NOTICE_NOTIFY, repeat.followers, bytes, view, payload, end)
         this.options.domains.notice?.again?.()
         return
@@ -325,12 +342,19 @@ export class Lane {
     for (const walk of walks.slice(0, WALKS_PER_TURN)) {
       const { session, message, payload } = walk
       if (!this.sessions.has(session.id)) continue
+      const mark = this.journal.mark()
+      const heard = this.events.length
       const outcome = this.resume(walk)
-      if (outcome instanceof Unfinished) this.walks = [...this.walks, { ...walk, go: outcome.go }]
-      else {
-        this.reply(session, message, payload, outcome)
-        this.release(session, message.domain)
+      if (outcome instanceof Unfinished) {
+        this.walks = [...this.walks, { ...walk, go: outcome.go }]
+        continue
       }
+      try {
+        this.reply(session, message, payload, outcome)
+      } catch (error) {
+        this.reply(session, message, payload, this.bug(error, message, this.request - 1, mark, heard))
+      }
+      this.release(session, message.domain)
     }
   }
 
@@ -338,6 +362,7 @@ export class Lane {
   *end(): Generator<Outgoing> {
     this.journal.clear()
     yield* this.outbox.take()
+    this.settle()
   }
 
   get quiet(): boolean {
@@ -351,11 +376,18 @@ export class Lane {
    * came in through `open`, `receive` and `drain` and is played again where the turn has to be undone. Throws
    * where the store failed for good.
    */
-  *turn(now: Millis, store: TurnStore, left: readonly SessionId[], inbound: () => void): Generator<Outgoing> {
+  *turn(
+    now: Millis,
+    arrivedMs: number | null,
+    store: TurnStore,
+    left: readonly SessionId[],
+    inbound: () => void,
+  ): Generator<Outgoing> {
     this.refused.clear()
     for (;;) {
       try {
-        this.begin(now)
+        this.begin(now, arrivedMs)
+        for (const id of left) this.gone.add(id)
         for (const id of left) this.leave(id)
         this.expire()
         inbound()
@@ -366,22 +398,44 @@ export class Lane {
       } catch (error) {
         this.undo(store)
         if (error instanceof Refusal) this.refused.add(error.request)
-        else if (store.isFull(error) && this.context.writable) this.setWritable(false)
-        else throw error
+        else {
+          this.options.tally.add("commitErrors", 1)
+          if (!store.isFull(error) || !this.context.writable) throw error
+          this.setWritable(false)
+        }
       }
     }
     this.journal.clear()
     for (const domain of this.all) domain.committed?.()
     this.keepSynced(store)
     yield* this.outbox.take()
+    this.settle()
+  }
+
+  /** The turn stands: what it has counted is told. */
+  private settle(): void {
+    const { tally, elapsedMs } = this.options
+    this.turnTally.settle(tally, this.arrivedMs === null ? 0 : (elapsedMs() - this.arrivedMs) / 1_000)
+    const { frames, dropped, undeliverable } = this.outbox.takeCounts()
+    tally.add("framesSent", frames)
+    tally.add("noticesDropped", dropped)
+    tally.add("undeliverable", undeliverable)
+    for (const [name, domain] of this.named) tally.figures(name, domain.figures(this.now))
   }
 
   private undo(store: TurnStore): void {
+    this.turnTally.discard()
     this.outbox.discard()
     this.events = []
     this.delivering = false
     this.journal.rollback(0)
     store.rollback()
+  }
+
+  /** The store is known to be full before anything was tried. */
+  refuseWrites(now: Millis): void {
+    this.now = Math.max(now, this.now)
+    this.setWritable(false)
   }
 
   private setWritable(writable: boolean): void {
@@ -428,7 +482,8 @@ export class Lane {
       this.deliver()
       return outcome as OutcomeOf<C>
     } catch (error) {
-      this.bug(error, `${command.domain} ${command.name}`, number, mark, heard)
+      const name = `${command.domain} ${command.name}`
+      this.bug(error, { domain: "kv", row: { name } }, number, mark, heard)
       return broken
     }
   }
@@ -449,6 +504,8 @@ export class Lane {
     payload: number,
     end: number,
   ): void {
+    const mark = this.journal.mark()
+    const heard = this.events.length
     const outcome = this.decide(session, message, request)
     if (outcome === PARKED) this.gate(session, gateOf(message.row.type), end - payload)
     else if (outcome instanceof Unfinished) {
@@ -458,7 +515,14 @@ export class Lane {
       this.journal.undo(() => {
         this.walks = walks
       })
-    } else if (outcome !== SILENT) this.reply(session, message, { bytes, start: payload, end }, outcome)
+    } else if (outcome !== SILENT) {
+      const span = { bytes, start: payload, end }
+      try {
+        this.reply(session, message, span, outcome)
+      } catch (error) {
+        this.reply(session, message, span, this.bug(error, message, this.request - 1, mark, heard))
+      }
+    }
     if (this.events.length > 0) this.deliver()
   }
 
@@ -467,7 +531,10 @@ export class Lane {
     if (request instanceof Fault) return request
     const { row, domain } = message
     const number = this.request++
-    if (this.refused.has(number)) return DOMAIN_FAULTS[domain].backend
+    if (this.refused.has(number)) {
+      this.options.domains[domain]!.abandon?.(request as never, session, this.context)
+      return DOMAIN_FAULTS[domain].backend
+    }
     const mark = this.journal.mark()
     const heard = this.events.length
     try {
@@ -477,9 +544,10 @@ export class Lane {
         if (!session.grants.allow(target, needs.access(request as never)) || !this.realms.permits(target))
           return DOMAIN_FAULTS[domain].unauthorized
       }
+      this.turnTally.request(row.type)
       return this.options.domains[domain]!.handle(request as never, session, this.context)
     } catch (error) {
-      return this.bug(error, message.row.name, number, mark, heard, message.domain)
+      return this.bug(error, message, number, mark, heard)
     }
   }
 
@@ -491,7 +559,7 @@ export class Lane {
     try {
       return walk.go()
     } catch (error) {
-      return this.bug(error, walk.message.row.name, number, mark, heard, walk.message.domain)
+      return this.bug(error, walk.message, number, mark, heard)
     }
   }
 
@@ -499,17 +567,14 @@ export class Lane {
    * A request threw, which is a bug: it is reported, its effects are undone, and it gets its domain's backend
    * fault. Where rows may have been written, undoing means to run the turn again without the request.
    */
-  private bug(
-    error: unknown,
-    name: string,
-    number: number,
-    mark: number,
-    heard: number,
-    domain: Scheme = "kv",
-  ): Fault {
+  private bug(error: unknown, { row, domain }: Faulty, number: number, mark: number, heard: number): Fault {
     const { store } = this.options
-    if (store !== null && (store.isFull(error) || store.isFatal(error))) throw error
-    this.options.onBug(error, name)
+    if (store?.isFull(error) === true) {
+      // Where writes are refused already, a read wanted room: it alone is refused.
+      throw this.context.writable ? error : new Refusal(number, error)
+    }
+    if (store?.isFatal(error) === true) throw error
+    this.options.onBug(error, row.name)
     if (store !== null) throw new Refusal(number, error)
     this.journal.rollback(mark)
     this.events.length = heard
@@ -523,9 +588,20 @@ export class Lane {
     outcome: Outcome<unknown>,
   ): void {
     const { row } = message
+    if (outcome instanceof Fault) {
+      this.turnTally.fault(outcome.code)
+      if (row.envelope === "none" && row.refuse === undefined) return
+    }
     const writer = this.outbox.frame(session.id)
-    if (outcome instanceof Fault) writeFailure(writer, row, payload, outcome)
-    else writeSuccess(writer, row, outcome as never)
+    const start = writer.at
+    try {
+      if (outcome instanceof Fault) writeFailure(writer, row, payload, outcome)
+      else writeSuccess(writer, row, outcome as never)
+    } catch (error) {
+      // Half a frame must not go out.
+      writer.at = start
+      throw error
+    }
     if (row.envelope !== "none") this.outbox.answered(session.id, payload.end - payload.start)
   }
 
@@ -613,7 +689,7 @@ export class Lane {
 
   private send(event: Exclude<Event, { kind: "notify" }>): void {
     const session = this.sessions.get(event.session)
-    if (session === undefined) return
+    if (session === undefined || this.gone.has(event.session)) return
     switch (event.kind) {
       case "answer": {
         const message = this.messages[event.type]!
@@ -629,8 +705,10 @@ export class Lane {
       case "push": {
         const { row } = this.messages[event.type]!
         const writer = this.outbox.frame(session.id)
-        if (event.reply instanceof Fault) writeFailure(writer, row, lengthOnly(0), event.reply)
-        else writeSuccess(writer, row, event.reply as never)
+        if (event.reply instanceof Fault) {
+          this.turnTally.fault(event.reply.code)
+          writeFailure(writer, row, lengthOnly(0), event.reply)
+        } else writeSuccess(writer, row, event.reply as never)
         return
       }
       case "forward": {
@@ -641,6 +719,7 @@ export class Lane {
         return
       }
       case "callFault":
+        this.turnTally.fault(event.fault.code)
         writeCallFault(this.outbox.frame(session.id), event.correlation, event.fault)
     }
   }

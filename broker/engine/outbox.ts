@@ -41,9 +41,23 @@ class Box {
 interface Run {
   type: number
   followers: readonly Registration[]
+  /** Some client follows twice: then a run is one frame long, so that nothing overtakes. */
+  overlapping: boolean
   readonly writer: Writer
   /** Where the followers' ids go. */
   readonly idsAt: number[]
+}
+
+/** Which of the lists of followers, made once and kept, name a client twice. */
+const overlaps = new WeakMap<readonly Registration[], boolean>()
+
+function overlapping(followers: readonly Registration[]): boolean {
+  let known = overlaps.get(followers)
+  if (known === undefined) {
+    known = new Set(followers.map(({ session }) => session)).size < followers.length
+    overlaps.set(followers, known)
+  }
+  return known
 }
 
 const RUN_BYTES_MAX = 256 * 1024
@@ -57,15 +71,33 @@ const SMALL_BYTES = 512
 const ID_BYTES = 8
 const TWO_32 = 4_294_967_296
 
+interface OutboxCounts {
+  /** Frames written. */
+  frames: number
+  /** Notices that were not sent because their receivers are too far behind. */
+  dropped: number
+  /** Notifications that no frame can carry. */
+  undeliverable: number
+}
+
+const NONE: Readonly<OutboxCounts> = { frames: 0, dropped: 0, undeliverable: 0 }
+
 /** Asks how many bytes of notices a client may get now: none once it is too far behind. */
 export type NoticeRoom = (session: SessionId) => number
 
 export class Outbox {
   private readonly boxes = new Map<SessionId, Box>()
   private spares: Writer[] = []
-  private readonly run: Run = { type: 0, followers: [], writer: new Writer(1024), idsAt: [] }
+  private readonly run: Run = {
+    type: 0,
+    followers: [],
+    overlapping: false,
+    writer: new Writer(1024),
+    idsAt: [],
+  }
   private readonly noticeRoom: NoticeRoom
-  private droppedNotices = 0
+  /** What happened in this turn. */
+  private counts: OutboxCounts = { ...NONE }
   private last: Box | null = null
   /** Clients that lately got large pieces, and writers for those. */
   private readonly large = new Set<SessionId>()
@@ -75,9 +107,11 @@ export class Outbox {
     this.noticeRoom = noticeRoom
   }
 
-  /** Notices that were not sent because their receivers are too far behind. */
-  get noticesDropped(): number {
-    return this.droppedNotices
+  /** What has happened since this was last asked. */
+  takeCounts(): OutboxCounts {
+    const { counts } = this
+    this.counts = { ...NONE }
+    return counts
   }
 
   get empty(): boolean {
@@ -87,6 +121,7 @@ export class Outbox {
   /** Where to write a frame for this client. */
   frame(session: SessionId): Writer {
     this.endRun()
+    this.counts.frames++
     const box = this.box(session)
     box.count++
     return box.writer
@@ -110,20 +145,26 @@ export class Outbox {
   ): void {
     const length = ID_BYTES + end - start
     // A publish that fills its frame leaves no room for the id; it cannot be delivered.
-    if (length > PAYLOAD_BYTES_MAX) return
+    if (length > PAYLOAD_BYTES_MAX) {
+      this.counts.undeliverable += followers.length
+      return
+    }
     const { run } = this
     if (run.followers !== followers || run.type !== type || run.writer.at > RUN_BYTES_MAX) {
       this.endRun()
       run.followers = followers
+      run.overlapping = overlapping(followers)
       run.type = type
     }
     if (followers.length > 1) {
       run.idsAt.push(writeNotification(run.writer, type, 0, length, bytes, view, start, end))
+      if (run.overlapping) this.endRun()
       return
     }
     const follower = followers[0]!
     const box = this.box(follower.session)
     if (this.fits(box, type, OUTER_BYTES + 5 + length)) {
+      this.counts.frames++
       box.count++
       follower.received++
       writeNotification(box.writer, type, follower.id, length, bytes, view, start, end)
@@ -133,7 +174,7 @@ export class Outbox {
   private fits(box: Box, type: number, bytes: number): boolean {
     if (type !== NOTIFY_TYPES.notice) return true
     if (box.noticeRoomBytes < bytes) {
-      this.droppedNotices++
+      this.counts.dropped++
       return false
     }
     box.noticeRoomBytes -= bytes
@@ -148,9 +189,10 @@ export class Outbox {
       const { session, id } = follower
       const box = this.box(session)
       if (!this.fits(box, run.type, run.writer.at)) {
-        this.droppedNotices += run.idsAt.length - 1
+        this.counts.dropped += run.idsAt.length - 1
         continue
       }
+      this.counts.frames += run.idsAt.length
       const { writer } = box
       box.count += run.idsAt.length
       follower.received += run.idsAt.length
@@ -183,7 +225,9 @@ export class Outbox {
     this.endRun()
     this.last = null
     for (const { session, writer, answered, answeredBytes, count } of this.boxes.values()) {
-      if (writer.at > HAND_OVER_BYTES) {
+      // All of its notices were dropped: it gets nothing, and nobody has to wait for it.
+      if (writer.at === 0) this.keep(writer)
+      else if (writer.at > HAND_OVER_BYTES) {
         this.large.add(session)
         const release = (): void => this.keep(writer)
         yield { session, frames: writer.written, release, answered, answeredBytes, count }
@@ -221,6 +265,7 @@ export class Outbox {
     this.run.idsAt.length = 0
     this.run.followers = []
     this.last = null
+    this.counts = { ...NONE }
     this.boxes.clear()
   }
 }

@@ -1,4 +1,5 @@
 // Strong tags and content digests of stored definitions: the same for the same content, also after a restart.
+// Must never depend on when or where something was stored.
 
 import { createHash } from "node:crypto"
 

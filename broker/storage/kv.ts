@@ -127,6 +127,10 @@ export class SqliteKvStore implements KvStore {
     return this.selectFamilies.all(route.text)
   }
 
+  keyCount(): number {
+    return this.database.prepare<[], number>("SELECT coalesce(sum(keys), 0) FROM kv_resource").pluck().get()!
+  }
+
   get(resource: number, key: Uint8Array): Uint8Array | null {
     return this.selectValue.get(resource, key) ?? null
   }

@@ -1,4 +1,5 @@
-// What the store knows of itself: its id, and up to which number fencing tokens have been given out.
+// What the store knows of itself: its id, and up to which number fencing tokens have been given out. A block
+// of tokens counts as given before the first of them is, so that none comes again after a crash.
 
 import type { Database } from "./database.ts"
 

@@ -1,8 +1,10 @@
-// Queues in SQLite: segments of messages, which of them are gone, attempts, dead letters.
+// Queues in SQLite: segments of messages, which of them are gone, attempts, dead letters. It keeps what the
+// domain decided and must never decide which message is next.
 
 import { copyOf, type Span } from "../../protocol/bytes.ts"
 import type { Route } from "../../protocol/route.ts"
 import type { SegmentPlace, StoredSegment } from "../domains/backlog.ts"
+import type { Millis } from "../domains/domain.ts"
 import type { DeadLetter, QueueStore, StoredCounts, StoredQueue } from "../domains/queue.ts"
 import type { Database, Statement } from "./database.ts"
 import { storedRoute } from "./routes.ts"
@@ -71,11 +73,12 @@ export class SqliteQueueStore implements QueueStore {
   private readonly selectAttempts: Statement<[number, number], number>
   private readonly upsertAttempts: Statement<[number, number, number]>
   private readonly deleteAttempts: Statement<[number, number]>
+  private readonly selectOldest: Statement<[number, number, number], number | null>
   private readonly insertDead: Statement<[number, number, number, string, number, number, Uint8Array]>
   private readonly selectDead: Statement<[number, number, number], DeadRow>
   private readonly selectLetter: Statement<[number, number], DeadRow & { body: Uint8Array }>
   private readonly deleteDead: Statement<[number, number]>
-  private readonly selectOldest: Statement<[number, number], number | null>
+  private readonly selectSince: Statement<[number, number], number | null>
 
   constructor(database: Database) {
     this.database = database
@@ -103,6 +106,16 @@ export class SqliteQueueStore implements QueueStore {
         `SELECT min(due) FROM queue_segment INDEXED BY queue_delay WHERE due IS NOT NULL AND queue = ? AND due > ?`,
       )
       .pluck()
+    this.selectOldest = database
+      .prepare<[number, number, number], number | null>(
+        `SELECT min(at) FROM (
+           SELECT * FROM (SELECT enqueued_at AS at FROM queue_segment INDEXED BY queue_log
+             WHERE due IS NULL AND queue = ? ORDER BY first LIMIT 1)
+           UNION ALL
+           SELECT * FROM (SELECT enqueued_at AS at FROM queue_segment INDEXED BY queue_delay
+             WHERE due IS NOT NULL AND queue = ? AND due <= ? ORDER BY due LIMIT 1))`,
+      )
+      .pluck()
     this.selectRecords = database
       .prepare<[number], Uint8Array>("SELECT records FROM queue_segment WHERE id = ?")
       .pluck()
@@ -126,7 +139,7 @@ export class SqliteQueueStore implements QueueStore {
       "SELECT message, attempts, reason, dead_at, enqueued_at, body FROM queue_dead WHERE queue = ? AND message = ?",
     )
     this.deleteDead = database.prepare("DELETE FROM queue_dead WHERE queue = ? AND message = ?")
-    this.selectOldest = database
+    this.selectSince = database
       .prepare<[number, number], number | null>(
         `SELECT min(since) FROM (
            SELECT * FROM (SELECT enqueued_at AS since FROM queue_segment INDEXED BY queue_log
@@ -280,6 +293,10 @@ export class SqliteQueueStore implements QueueStore {
     this.upsertGone.run(row, queue, count, bits)
   }
 
+  oldest(queue: number, nowMs: Millis): Millis | null {
+    return this.selectOldest.get(queue, queue, nowMs) ?? null
+  }
+
   attempts(queue: number, message: number): number {
     return this.selectAttempts.get(queue, message) ?? 0
   }
@@ -311,7 +328,7 @@ export class SqliteQueueStore implements QueueStore {
   }
 
   oldestMs(queue: number): number | null {
-    return this.selectOldest.get(queue, queue) ?? null
+    return this.selectSince.get(queue, queue) ?? null
   }
 }
 

@@ -1,4 +1,5 @@
 // Realm declarations in SQLite: one row each, as JSON.
+// Must never decide what a declaration means: that is broker/domains/realms.ts.
 
 import type { RealmStore } from "../domains/realms.ts"
 import type { RealmDefinition, StoredRealm } from "../domains/views/realms.ts"

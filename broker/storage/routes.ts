@@ -1,4 +1,5 @@
-// Routes as the store keeps them: text that was checked before it was written.
+// Routes as the store keeps them: text that was checked before it was written. What does not parse here was
+// not written by us, and nothing is guessed about it.
 
 import { parseRoute, type Route, type Scheme } from "../../protocol/route.ts"
 

@@ -1,4 +1,5 @@
-// Schedule definitions in SQLite.
+// Schedule definitions in SQLite, by family and route. Occurrences are never stored: when a definition is due
+// follows from its expression and the clock.
 
 import type { Route } from "../../protocol/route.ts"
 import type { ScheduleForm, ScheduleStore, StoredSchedule } from "../domains/schedule.ts"

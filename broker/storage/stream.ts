@@ -146,6 +146,19 @@ export class SqliteStreamStore implements StreamStore {
     }
   }
 
+  counts(): { streams: number; events: number } {
+    const streams = this.database
+      .prepare<[], number>("SELECT count(*) FROM stream_selector WHERE text NOT LIKE '%*%'")
+      .pluck()
+      .get()!
+    const everything = this.database
+      .prepare<[], number>("SELECT family FROM stream_selector WHERE text = 'stream://*/*/*'")
+      .pluck()
+    let events = 0
+    for (const family of everything.all()) events += this.order(family, "stream://*/*/*")!.next
+    return { streams, events }
+  }
+
   private lastWritten(order: number): Place | undefined {
     const places = this.selectLast.get(order)
     return places === undefined ? undefined : placeAt(places, places.length - PLACE_BYTES)
@@ -190,6 +203,8 @@ export class SqliteStreamStore implements StreamStore {
       for (const { id, first } of orders) this.hold(id, { first, count: segment.count, segment: row })
       this.unwrittenSegments++
       journal.undo(() => {
+        // A row taken back leaves its number to another, and a number stands for a route here.
+        this.routes.clear()
         this.unwrittenSegments--
         for (const { id } of orders) this.unwritten.get(id)!.pop()
       })

@@ -1,4 +1,5 @@
 // One connected program, whatever carries its bytes: CONNECT first, then frames to the engine, frames back.
+// It must never send anything before a token was found good (docs/PROTOCOL.md, C-2).
 //
 //   fresh ──CONNECT──▶ verifying ──▶ open ──▶ closed
 //     └──(no CONNECT in time, refused, malformed, not for clients)──────▲
@@ -32,6 +33,9 @@ export interface Admission {
   later(ms: number, work: () => void): () => void
   /** A connection ended for breaking the protocol. */
   onMalformed(reason: string): void
+  /** A connection has fallen so far behind that it gets no more notices. */
+  onBehind(): void
+  onEnded(ending: Ending | "refused" | "timeout"): void
 }
 
 export class Connection implements Client, FrameSink, Laggard {
@@ -74,9 +78,15 @@ export class Connection implements Client, FrameSink, Laggard {
   closed(): void {
     this.cancelTimeout?.()
     this.state = "closed"
-    const { session, pendingBytes } = this
+    const { session } = this
     this.session = null
     if (session !== null) this.engine.leave(session)
+    this.writeOff()
+  }
+
+  /** What it has not taken counts no longer. At once, so that nobody else is ended for its bytes. */
+  private writeOff(): void {
+    const { pendingBytes } = this
     this.pendingBytes = 0
     this.outbound.removed(this, pendingBytes)
     this.relieve()
@@ -153,8 +163,10 @@ export class Connection implements Client, FrameSink, Laggard {
     this.cancelTimeout?.()
     this.state = "closed"
     this.session = null
+    this.admission.onEnded(ending)
     if (session !== null) this.engine.leave(session)
     this.carrier.close(ending)
+    this.writeOff()
   }
 
   // ── what the engine asks for ───────────────────────────────────────────────────────────────────────────
@@ -162,6 +174,9 @@ export class Connection implements Client, FrameSink, Laggard {
   write(frames: Uint8Array, release: (() => void) | null): void {
     if (this.state === "closed") return
     const bytes = frames.length
+    const { noticeBytesMax } = this.outbound
+    if (this.pendingBytes <= noticeBytesMax && this.pendingBytes + bytes > noticeBytesMax)
+      this.admission.onBehind()
     this.pendingBytes += bytes
     this.outbound.added(this, bytes)
     if (this.closedMeanwhile) return

@@ -11,6 +11,11 @@ const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CO
 const HTTP2_PREFACE = "PRI * HTTP/2.0"
 const METHOD_BYTES_MAX = 16
 const TLS_HANDSHAKE = 0x16
+/** Whoever got a last word has this long to close. */
+const LAST_WORD_MS = 1_000
+
+/** A silent peer is asked after this long whether it is still there; the system's own default is two hours. */
+const KEEP_ALIVE_AFTER_MS = 30_000
 
 /** What the first bytes of a connection show it to be. */
 export type Protocol = "http" | "http2" | "tls" | "tcp" | "malformed" | "more"
@@ -62,16 +67,24 @@ export class Port {
   private readonly options: PortOptions
   private readonly servers: Server[] = []
   private readonly sockets = new Set<Socket>()
-  private readonly tls: TlsServer | null
+  /** For everything, and for raw TCP alone. They listen nowhere: connections are handed to them. */
+  private readonly tls: { readonly any: TlsServer; readonly tcpOnly: TlsServer } | null
 
   constructor(options: PortOptions) {
     this.options = options
-    this.tls = options.tls === null ? null : this.tlsServer(options.tls)
+    const { tls } = options
+    this.tls = tls === null ? null : { any: this.tlsServer(tls, false), tcpOnly: this.tlsServer(tls, true) }
   }
 
   /** Listens for everything, or for raw TCP alone. */
   listen(address: string, port: number, tcpOnly: boolean): Promise<BoundPort> {
-    const server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true }, socket => {
+    const options = {
+      allowHalfOpen: true,
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: KEEP_ALIVE_AFTER_MS,
+    }
+    const server = createServer(options, socket => {
       this.keep(socket)
       this.look(socket, tcpOnly)
     })
@@ -89,7 +102,8 @@ export class Port {
 
   /** Uses new certificates for connections to come. */
   renew(tls: TlsFiles): void {
-    this.tls?.setSecureContext(tls)
+    this.tls?.any.setSecureContext(tls)
+    this.tls?.tcpOnly.setSecureContext(tls)
   }
 
   /** Takes no further connections, and ends those that are left. */
@@ -99,7 +113,7 @@ export class Port {
     await Promise.all(closed)
   }
 
-  private tlsServer(files: TlsFiles): TlsServer {
+  private tlsServer(files: TlsFiles, tcpOnly: boolean): TlsServer {
     const server = createTlsServer({
       ...files,
       allowHalfOpen: true,
@@ -107,7 +121,7 @@ export class Port {
     })
     server.on("secureConnection", socket => {
       this.keep(socket)
-      this.look(socket, false)
+      this.look(socket, tcpOnly)
     })
     server.on("tlsClientError", (_error, socket) => {
       this.options.onMalformed("tls")
@@ -150,7 +164,7 @@ export class Port {
       if (protocol === "malformed" || !wanted) refuse("detection")
       else {
         done()
-        this.handOver(socket, protocol, seen)
+        this.handOver(socket, protocol, seen, tcpOnly)
       }
     }
     socket.on("data", take)
@@ -158,7 +172,12 @@ export class Port {
     socket.once("close", done)
   }
 
-  private handOver(socket: Socket, protocol: "http" | "http2" | "tls" | "tcp", seen: Buffer): void {
+  private handOver(
+    socket: Socket,
+    protocol: "http" | "http2" | "tls" | "tcp",
+    seen: Buffer,
+    tcpOnly: boolean,
+  ): void {
     const encrypted = "encrypted" in socket
     switch (protocol) {
       case "http":
@@ -167,7 +186,8 @@ export class Port {
         this.options.takeHttp(socket)
         return
       case "http2":
-        socket.end(
+        this.endWith(
+          socket,
           "HTTP/1.1 505 HTTP Version Not Supported\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
         )
         return
@@ -179,15 +199,29 @@ export class Port {
         }
         socket.pause()
         socket.unshift(seen)
-        this.tls.emit("connection", socket)
+        this.tls[tcpOnly ? "tcpOnly" : "any"].emit("connection", socket)
         return
       case "tcp":
         if ((this.options.tlsOnly && !encrypted) || !this.options.takeTcp(socket, seen)) socket.destroy()
     }
   }
+  /** Says a last word. What still comes is thrown away unread: a reset could overtake the word. */
+  private endWith(socket: Socket, word: string): void {
+    socket.once(
+      "close",
+      this.options.later(LAST_WORD_MS, () => socket.destroy()),
+    )
+    socket.once("end", () => socket.destroy())
+    socket.resume()
+    socket.end(word)
+  }
 }
 
-/** Throws where a certificate and a key do not belong together. */
+/** Throws where a certificate and a key do not belong together, or are none. */
 export function checkTls(files: TlsFiles): void {
+  // The library takes empty text for "none given" and would then open a port that no handshake can succeed on.
+  for (const [name, content] of Object.entries(files)) {
+    if (!content.includes("-----BEGIN ")) throw new Error(`there is no ${name} in PEM`)
+  }
   createSecureContext(files)
 }

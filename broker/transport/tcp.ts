@@ -1,4 +1,5 @@
-// Raw TCP: frames with their outer length, straight from and to the socket.
+// Raw TCP: frames with their outer length, straight from and to the socket. It must never look into a frame,
+// and never wait for a peer that does not close its side.
 
 import type { Socket } from "node:net"
 import type { Carrier } from "./connection.ts"

@@ -25,7 +25,7 @@ const REASONS = {
   timeout: "timeout",
 } as const
 /** After this long a closing connection is cut, whether the other side has closed or not. */
-const CLOSE_WITHIN_MS = 2_000
+export const CLOSE_WITHIN_MS = 2_000
 const SEND = { binary: true, compress: false } as const
 
 export class WebSocketCarrier implements Carrier {
@@ -51,8 +51,9 @@ export class WebSocketCarrier implements Carrier {
   }
 
   close(ending: keyof typeof CODES): void {
+    // The other side's close frame ends the wait, and a paused socket would never read it.
+    this.socket.resume()
     this.socket.close(CODES[ending], REASONS[ending])
-    this.raw.setTimeout(CLOSE_WITHIN_MS, () => this.socket.terminate())
     // Whoever does not read will not read a close frame either.
     if (ending === "slow") this.raw.setTimeout(1, () => this.socket.terminate())
   }

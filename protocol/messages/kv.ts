@@ -152,13 +152,10 @@ export const kvMessages = [
       const route = concreteRoute(reader, routes, RULE)
       const mode = reader.u8()
       const durability = reader.u8()
-      if (!reader.failed && (mode > 1 || durability > 1)) return KV_FAULTS.invalidMode
-      return whole(reader, route, UNPARSABLE, route => ({
-        op: "begin",
-        route,
-        writes: mode === 1,
-        sync: durability === 1,
-      }))
+      return whole(reader, route, UNPARSABLE, route => {
+        if (mode > 1 || durability > 1) return KV_FAULTS.invalidMode
+        return { op: "begin", route, writes: mode === 1, sync: durability === 1 }
+      })
     },
     write: (writer, tx) => writer.u64(tx),
   } satisfies MessageRow<KvBegin, number>,
@@ -220,11 +217,13 @@ export const kvMessages = [
   subscriptionRow<number>(
     { type: 109, name: "KV SUBSCRIBE", op: "subscribe", envelope: "coded" },
     PATTERN_RULE,
+    UNPARSABLE,
     (writer, id) => writer.u64(id),
   ),
   subscriptionRow<null>(
     { type: 110, name: "KV UNSUBSCRIBE", op: "unsubscribe", envelope: "coded" },
     PATTERN_RULE,
+    UNPARSABLE,
     noData,
   ),
 ] as const

@@ -1,4 +1,5 @@
-// Lease on the wire: messages 400–409, their requests, replies and refusals (docs/PROTOCOL.md, L-*).
+// Lease on the wire: messages 400–409, their requests, replies and refusals (docs/PROTOCOL.md, L-*). A 400
+// may come twice: the reply, and later the grant or refusal of a wait.
 
 import type { Writer } from "../bytes.ts"
 import { Fault } from "../fault.ts"
@@ -149,11 +150,13 @@ export const leaseMessages = [
   subscriptionRow<number>(
     { type: 407, name: "LEASE SUBSCRIBE", op: "subscribe", envelope: "coded" },
     PATTERN_RULE,
+    UNPARSABLE,
     (writer, id) => writer.u64(id),
   ),
   subscriptionRow<null>(
     { type: 408, name: "LEASE UNSUBSCRIBE", op: "unsubscribe", envelope: "coded" },
     PATTERN_RULE,
+    UNPARSABLE,
     noData,
   ),
 ] as const

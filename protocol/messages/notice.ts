@@ -64,6 +64,7 @@ export const noticeMessages = [
   subscriptionRow<number>(
     { type: 501, name: "NOTICE SUBSCRIBE", op: "subscribe", envelope: "coded" },
     { scheme: "notice", fault: NOTICE_FAULTS.invalidPattern },
+    UNPARSABLE,
     flaggedId,
   ),
   {

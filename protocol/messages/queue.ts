@@ -1,4 +1,5 @@
-// Queue on the wire: messages 200–209, their requests, replies and refusals (docs/PROTOCOL.md, Q-*).
+// Queue on the wire: messages 200–209, their requests, replies and refusals (docs/PROTOCOL.md, Q-*). Whether
+// items name their routes depends on the request's text alone.
 
 import { type Span, spanLength, type Writer } from "../bytes.ts"
 import { Fault } from "../fault.ts"
@@ -173,11 +174,13 @@ export const queueMessages = [
   subscriptionRow<number>(
     { type: 207, name: "QUEUE SUBSCRIBE", op: "subscribe", envelope: "plain" },
     PATTERN_RULE,
+    UNPARSABLE,
     flaggedId,
   ),
   subscriptionRow<null>(
     { type: 208, name: "QUEUE UNSUBSCRIBE", op: "unsubscribe", envelope: "plain" },
     PATTERN_RULE,
+    UNPARSABLE,
     noData,
   ),
 ] as const

@@ -125,10 +125,12 @@ export const rpcMessages = [
     read(reader, routes) {
       const pattern = patternRoute(reader, routes, PATTERN_RULE)
       const credit = reader.u32()
-      if (!reader.failed && (credit < 1 || credit > WORKER_CREDIT_MAX)) {
-        return UNPARSABLE.because(`maxConcurrent is 1 to ${WORKER_CREDIT_MAX}`)
-      }
-      return whole(reader, pattern, UNPARSABLE, pattern => ({ op: "register", pattern, credit }))
+      return whole(reader, pattern, UNPARSABLE, pattern => {
+        if (credit < 1 || credit > WORKER_CREDIT_MAX) {
+          return UNPARSABLE.because(`maxConcurrent is 1 to ${WORKER_CREDIT_MAX}`)
+        }
+        return { op: "register", pattern, credit }
+      })
     },
     write: noData,
   } satisfies MessageRow<RpcRegister, null>,

@@ -1,4 +1,5 @@
-// Schedule on the wire: messages 700–705, their requests, replies and refusals (docs/PROTOCOL.md, SC-*).
+// Schedule on the wire: messages 700–705, their requests, replies and refusals (docs/PROTOCOL.md, SC-*). The
+// cron text is carried here and judged in the domain.
 
 import { type Span, spanLength, type Writer } from "../bytes.ts"
 import { Fault } from "../fault.ts"
@@ -140,11 +141,13 @@ export const scheduleMessages = [
   subscriptionRow<number>(
     { type: 703, name: "SCHEDULE SUBSCRIBE", op: "subscribe", envelope: "plain" },
     PATTERN_RULE,
+    UNPARSABLE,
     flaggedId,
   ),
   subscriptionRow<null>(
     { type: 704, name: "SCHEDULE UNSUBSCRIBE", op: "unsubscribe", envelope: "plain" },
     PATTERN_RULE,
+    UNPARSABLE,
     noData,
   ),
 ] as const

@@ -347,10 +347,10 @@ function subscription<Reply>(
     needs: onSelector,
     read(reader, routes) {
       const span = reader.span()
-      if (reader.failed) return PATTERN_RULE.fault.because("the payload does not parse")
+      if (reader.failed) return UNPARSABLE.because("the payload does not parse")
       const selector = selectorOf(span, routes, PATTERN_RULE)
       if (selector instanceof Fault) return selector
-      return reader.whole ? { op, selector } : PATTERN_RULE.fault.because("bytes after the request")
+      return reader.whole ? { op, selector } : UNPARSABLE.because("bytes after the request")
     },
     write,
   }

@@ -1,4 +1,5 @@
-// What is no race: how long a boot takes, and how much memory a broker needs.
+// What is no race: how long a boot takes, and how much memory a broker needs. Measured on processes of their
+// own, so that nothing of this one is counted.
 
 import { spawn } from "node:child_process"
 import { once } from "node:events"

@@ -1,4 +1,5 @@
-// Connects many programs over WebSocket, says so on standard output, and holds them until it is ended.
+// Connects many programs over WebSocket, says so on standard output, and holds them until it is ended. A
+// process of its own, so that its memory is not taken for the broker's.
 
 import { WebSocket } from "ws"
 import { inner } from "../kit/bytes.ts"

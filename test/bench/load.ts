@@ -1,4 +1,5 @@
-// The process that makes load: told what to do in one argument, says what it came to on its last line.
+// The process that makes load: told what to do in one argument, says what it came to on its last line. It
+// must never share a process with the system that it measures.
 
 import { closeSockets, type Result } from "./loads/sockets.ts"
 

@@ -37,6 +37,19 @@ export interface Wire {
   close(): void
 }
 
+/** A wire over a real socket, with what only sockets can do. */
+export interface SocketWire extends Wire {
+  /** Bytes as they are: into the stream on TCP, one binary message on WebSocket. */
+  raw(bytes: Uint8Array): void
+  /** Takes nothing off the socket until `resume`. */
+  pause(): void
+  resume(): void
+  /** Ends at once, without the good manners of `close`. */
+  cut(): void
+  /** How the other side closed a WebSocket; null while it is open, and on TCP, which cannot say. */
+  readonly closeCode: number | null
+}
+
 /** Types of frames that are never replies. */
 const PUSHED = new Set([111, 209, 302, 303, 409, 504, 609, 705])
 /** Replies whose failures carry no code. */
@@ -49,8 +62,8 @@ interface Waiting {
   reject(error: Error): void
 }
 
-export class Caller {
-  readonly wire: Wire
+export class Caller<W extends Wire = Wire> {
+  readonly wire: W
   private readonly replies = new Map<number, Waiting[]>()
   private readonly pushes = new Map<number, Buffer[]>()
   private readonly listeners = new Map<number, Waiting[]>()
@@ -59,7 +72,7 @@ export class Caller {
   private isClosed = false
   readonly closed: Promise<void>
 
-  constructor(wire: Wire) {
+  constructor(wire: W) {
     this.wire = wire
     this.closed = new Promise(resolve => {
       wire.onClose(() => {
@@ -475,11 +488,11 @@ function faultIn(body: Buffer): { code: number; text: string } | null {
 export type Transport = "tcp" | "ws"
 
 /** Opens a wire to a listening broker. Resolves when the transport stands; CONNECT is not sent. */
-export function openWire(transport: Transport, port: number, host = "127.0.0.1"): Promise<Wire> {
+export function openWire(transport: Transport, port: number, host = "127.0.0.1"): Promise<SocketWire> {
   return transport === "tcp" ? openTcp(port, host) : openWebSocket(port, host)
 }
 
-function openTcp(port: number, host: string): Promise<Wire> {
+function openTcp(port: number, host: string): Promise<SocketWire> {
   return new Promise((resolve, reject) => {
     const socket: Socket = connect({ port, host, noDelay: true })
     socket.once("error", reject)
@@ -492,30 +505,50 @@ function openTcp(port: number, host: string): Promise<Wire> {
         onFrame: listener => socket.on("data", piece => splitter.push(piece).forEach(listener)),
         onClose: listener => socket.on("close", listener),
         close: () => socket.end(),
+        raw: bytes => socket.write(bytes),
+        pause: () => socket.pause(),
+        resume: () => socket.resume(),
+        cut: () => socket.resetAndDestroy(),
+        closeCode: null,
       })
     })
   })
 }
 
-function openWebSocket(port: number, host: string): Promise<Wire> {
+function openWebSocket(port: number, host: string): Promise<SocketWire> {
   return new Promise((resolve, reject) => {
     const socket = new WebSocket(`ws://${host}:${port}/ws`, { perMessageDeflate: false })
+    let closeCode: number | null = null
     socket.once("error", reject)
+    socket.on("close", code => {
+      closeCode = code
+    })
     socket.once("open", () => {
       socket.off("error", reject)
       socket.on("error", () => socket.terminate())
       resolve({
         send: (type, payload) => socket.send(inner(type, payload)),
         onFrame: listener => socket.on("message", data => listener(readInner(data as Buffer))),
-        onClose: listener => socket.on("close", listener),
+        onClose: listener => socket.on("close", () => listener()),
         close: () => socket.close(1000),
+        raw: bytes => socket.send(bytes),
+        pause: () => socket.pause(),
+        resume: () => socket.resume(),
+        cut: () => socket.terminate(),
+        get closeCode() {
+          return closeCode
+        },
       })
     })
   })
 }
 
 /** Connects and sends CONNECT; success is silence, so a first request tells. */
-export async function openCaller(transport: Transport, port: number, token = ""): Promise<Caller> {
+export async function openCaller(
+  transport: Transport,
+  port: number,
+  token = "",
+): Promise<Caller<SocketWire>> {
   const caller = new Caller(await openWire(transport, port))
   caller.send(1, Buffer.from(token, "utf8"))
   return caller

@@ -1,4 +1,5 @@
-// A broker as a process of its own, as its users run it: started from the source, stopped by signals.
+// A broker as a process of its own, as its users run it: started from the source, stopped by signals. It must
+// never reach into the process it started; everything it knows comes over its output and its port.
 
 import { type ChildProcess, spawn } from "node:child_process"
 import { mkdtempSync, rmSync } from "node:fs"
@@ -7,7 +8,16 @@ import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 
-const PROGRAM = fileURLToPath(new URL("../../cli/fitz.mjs", import.meta.url))
+/** The start file of the `fitz` command. */
+export const PROGRAM = fileURLToPath(new URL("../../cli/fitz.mjs", import.meta.url))
+
+/** A test that fails leaves its brokers behind; they end with the process that ran it. */
+const alive = new Set<ChildProcess>()
+process.once("exit", () => {
+  for (const child of alive) child.kill("SIGKILL")
+})
+// The test runner ends its workers by a signal, which is no exit without this.
+process.once("SIGTERM", () => process.exit())
 
 /** A new folder under the system's, removed by `removeFolder`. */
 export function newFolder(): string {
@@ -25,6 +35,8 @@ export interface BrokerProcess {
   readonly tcpPort: number | null
   /** What it has logged, one record each. */
   readonly records: readonly Readonly<Record<string, unknown>>[]
+  /** Everything on its standard output. */
+  readonly text: string
   /** Resolves once a record with that message has been or is written. */
   logged(message: string): Promise<Readonly<Record<string, unknown>>>
   /** Resolves with the exit code, or the signal's name. */
@@ -50,13 +62,19 @@ export async function startProcess(
   child.stderr.on("data", (piece: Buffer) => {
     errors += piece.toString()
   })
+  let text = ""
   createInterface(child.stdout).on("line", line => {
+    text += `${line}\n`
     if (!line.startsWith("{")) return
     records.push(JSON.parse(line) as Record<string, unknown>)
     for (const listener of [...listeners]) listener()
   })
+  alive.add(child)
   const exited = new Promise<number | string>(resolve => {
-    child.once("exit", (code, signal) => resolve(code ?? signal ?? "gone"))
+    child.once("exit", (code, signal) => {
+      alive.delete(child)
+      resolve(code ?? signal ?? "gone")
+    })
   })
   const logged = (message: string): Promise<Readonly<Record<string, unknown>>> =>
     new Promise((resolve, reject) => {
@@ -84,6 +102,9 @@ export async function startProcess(
     port: listening["port"] as number,
     tcpPort: listening["tcpPort"] as number | null,
     records,
+    get text() {
+      return text
+    },
     logged,
     exited,
     kill: (signal = "SIGKILL") => {
@@ -91,4 +112,34 @@ export async function startProcess(
       return exited
     },
   }
+}
+
+export interface Ran {
+  readonly code: number | string
+  readonly out: string
+  readonly err: string
+}
+
+/** Runs the `fitz` command to its end. The environment holds nothing of ours but what is given. */
+export function runFitz(
+  args: readonly string[],
+  environment: Readonly<Record<string, string>> = {},
+  { node = process.execPath, cwd }: { readonly node?: string; readonly cwd?: string } = {},
+): Promise<Ran> {
+  const child = spawn(node, [PROGRAM, ...args], {
+    env: { PATH: process.env["PATH"], ...environment },
+    stdio: ["ignore", "pipe", "pipe"],
+    cwd,
+  })
+  let [out, err] = ["", ""]
+  child.stdout.on("data", (piece: Buffer) => {
+    out += piece.toString()
+  })
+  child.stderr.on("data", (piece: Buffer) => {
+    err += piece.toString()
+  })
+  return new Promise((resolve, reject) => {
+    child.once("error", reject)
+    child.once("close", (code, signal) => resolve({ code: code ?? signal ?? "gone", out, err }))
+  })
 }

@@ -1,4 +1,5 @@
 // What all views share: pages, places, refusals. Plain data that may cross a thread; nothing here decides.
+// Must never hold a rule of a domain.
 
 import type { Scheme } from "../../../protocol/route.ts"
 import type { Millis } from "../domain.ts"
@@ -42,10 +43,6 @@ export interface Refused {
 
 export function refuse(refused: RefusedCode, message: string): Refused {
   return { refused, message }
-}
-
-export function isRefused(answer: unknown): answer is Refused {
-  return typeof answer === "object" && answer !== null && "refused" in answer
 }
 
 /** What a conditional write expects of the stored form. */

@@ -1,4 +1,5 @@
 // What may be asked of declared realms, and what may be ordered.
+// Types only: must never hold a rule.
 
 import type { Condition, Page, PageAsk, Refused } from "./common.ts"
 

@@ -1,4 +1,5 @@
 // What may be asked of RPC, and what may be ordered.
+// Types only: must never hold a rule.
 
 import type { Millis, SessionId } from "../domain.ts"
 import type {

@@ -1,4 +1,5 @@
 // What may be asked of streams.
+// Types only: must never hold a rule.
 
 import type { Millis } from "../domain.ts"
 import type {

@@ -1,4 +1,5 @@
-// The whole way of a queue message: enqueue, reserve in batches, complete, all durable. Counts completions.
+// The whole way of a queue message: enqueue, reserve in batches, complete, all durable. Counts completions,
+// because only those prove that the other two have happened.
 
 import { type Result, timed } from "./sockets.ts"
 import { eachReply, filler, fitz, openFitz } from "./wires.ts"

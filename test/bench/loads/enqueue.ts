@@ -1,4 +1,5 @@
 // Durable enqueue, each acknowledged after the sync: our queue, or a Redis stream with appendfsync always.
+// What is not acknowledged is not counted.
 
 import { byMark, fixedLength, keepBusy, openSocket, type Result } from "./sockets.ts"
 import { filler, fitz, openFitz } from "./wires.ts"

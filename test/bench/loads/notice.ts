@@ -1,4 +1,5 @@
-// One publisher, some subscribers: how many messages arrive each second.
+// One publisher, some subscribers: how many messages arrive each second. Counts what subscribers got and
+// never what was sent.
 
 import type { Socket } from "node:net"
 import { nextData, type Result, receiveBytes, repeat, timed, writeAll } from "./sockets.ts"

@@ -1,4 +1,5 @@
-// A call to a worker and its answer back, all four ends driven by this process.
+// A call to a worker and its answer back, all four ends driven by this process. Counts answers that reached
+// their caller.
 
 import type { Socket } from "node:net"
 import { median, nextData, type Result, timed } from "./sockets.ts"

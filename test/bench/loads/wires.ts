@@ -1,4 +1,5 @@
-// How each system is spoken to: its handshake, and the bytes of the requests that the benchmarks send.
+// How each system is spoken to: its handshake, and the bytes of the requests that the benchmarks send. Made
+// once and sent as they are, so that encoding is not part of what is measured.
 
 import type { Socket } from "node:net"
 import { block, bytes, outer, u32, u64 } from "../../kit/bytes.ts"
