@@ -37,8 +37,8 @@ test("T-02: the first list of every kind fails three times, and all is synced wi
     return count < 3 ? { answer: [500, 503, 429][count]!, reason: "Fault" } : null
   }
   const starting = scenario.start({ server: proxy.server })
-  const hurry = setInterval(() => scenario.world.advance(5_000), 50)
-  await starting.finally(() => clearInterval(hurry))
+  const calm = scenario.world.hurry(5_000)
+  await starting.finally(calm)
   expect(failed.size).toBeGreaterThan(8)
   for (const count of failed.values()) expect(count).toBeGreaterThan(3)
   await scenario.put(broker())

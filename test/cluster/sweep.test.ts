@@ -259,7 +259,7 @@ test(`X-02, seed ${SEED}: random edits under random faults, then quiet within 20
   }
   await scenario.put(broker())
   const starting = scenario.start({ server: proxy.server })
-  const hurry = setInterval(() => scenario.world.advance(3_000), 50)
+  const calm = scenario.world.hurry(3_000)
   const running = await starting
   const edits: readonly (() => Promise<unknown>)[] = [
     () => scenario.put(broker({ logLevel: chance() < 0.5 ? "debug" : "warn" })),
@@ -280,7 +280,7 @@ test(`X-02, seed ${SEED}: random edits under random faults, then quiet within 20
   faulty = false
   await scenario.put(broker())
   await scenario.ready("main")
-  clearInterval(hurry)
+  calm()
   scenario.world.advance(31 * 60_000)
   await scenario.ready("main")
   await scenario.quiet(running)

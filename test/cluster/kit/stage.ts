@@ -1,4 +1,5 @@
-// A scenario with a real broker process behind its FitzBroker, and the two clocks moved together.
+// A scenario with a real broker process behind its FitzBroker, and the two clocks moved together. What the broker answers is
+// its own: nothing here speaks for it.
 
 import { operatorToken, type Signer, signerOf } from "../../../operator/cluster/secrets.ts"
 import type { KubeObject } from "../../../operator/plan/object.ts"

@@ -1,4 +1,5 @@
-// A clock that runs and can be moved on: what waits in the operator waits on it. Chance comes from a printed seed.
+// A clock that runs and can be moved on: what waits in the operator waits on it. Chance comes from a printed seed, and
+// nothing here knows what the operator waits for.
 
 import type { Log, World } from "../../../operator/world.ts"
 
@@ -11,6 +12,8 @@ interface Timer {
 export interface SteeredWorld extends World {
   /** Moves the time on and runs what has come due. */
   advance(ms: number): void
+  /** Goes on moving the time by so much, many times a second; returns what ends it. */
+  hurry(ms: number): () => void
   readonly offset: number
   readonly records: readonly {
     at?: number
@@ -51,6 +54,12 @@ export function steeredWorld({ seed = 1 }: { seed?: number } = {}): SteeredWorld
   }
   const log: Log = (level, message, fields = {}) =>
     records.push({ at: Date.now() % 1_000_000, level, message, fields })
+  const advance = (ms: number): void => {
+    offset += ms
+    const due = [...timers].filter(timer => timer.at <= now()).sort((a, b) => a.at - b.at)
+    for (const timer of due) fire(timer)
+    for (const timer of timers) arm(timer)
+  }
   return {
     now,
     monotonic: () => performance.now(),
@@ -72,11 +81,10 @@ export function steeredWorld({ seed = 1 }: { seed?: number } = {}): SteeredWorld
     get pending() {
       return timers.size
     },
-    advance: ms => {
-      offset += ms
-      const due = [...timers].filter(timer => timer.at <= now()).sort((a, b) => a.at - b.at)
-      for (const timer of due) fire(timer)
-      for (const timer of timers) arm(timer)
+    advance,
+    hurry: ms => {
+      const beat = setInterval(() => advance(ms), 50)
+      return () => clearInterval(beat)
     },
   }
 }
