@@ -20,10 +20,23 @@ export default defineConfig({
       {
         test: {
           name: "whole",
-          include: ["test/{storage,admin,cli,whole,cluster}/**/*.test.ts"],
+          include: ["test/{storage,admin,cli,whole}/**/*.test.ts"],
           testTimeout: 120_000,
           hookTimeout: 120_000,
           // Two cores: a third process of ours would only make the others wait.
+          maxWorkers: 2,
+        },
+      },
+      {
+        test: {
+          name: "cluster",
+          include: ["test/cluster/**/*.test.ts"],
+          // One Kubernetes for all of them, begun before the other tests and awaited after them.
+          globalSetup: "test/cluster/global.ts",
+          sequence: { groupOrder: 1 },
+          testTimeout: 180_000,
+          // The first build of the cluster's program takes minutes.
+          hookTimeout: 1_500_000,
           maxWorkers: 2,
         },
       },

@@ -51,6 +51,7 @@ const families = list
 const origins = list
   .pipe(z.array(z.string().refine(isOrigin)))
   .describe("origins as browsers send them (https://app.example.com), separated by commas")
+const familiesOrAll = z.union([z.literal("*").transform((): number[] => []), families])
 
 /** `20/s`, `10/min` or `20/s:60`; 0 switches the limit off. */
 export interface RateOption {
@@ -295,10 +296,12 @@ export const OPTIONS = {
   }),
   routeFamilies: option({
     env: "FITZ_ROUTE_FAMILIES",
-    schema: families,
+    // An empty list stands for all of them: then the map alone says which there are.
+    schema: familiesOrAll,
     fallback: [1],
     group: "Identity",
-    about: "Provisioned families, the numbers that partition all state.",
+    about:
+      "Provisioned families, the numbers that partition all state; * provisions whichever the map names.",
   }),
   routeFamilyMap: option({
     env: "FITZ_ROUTE_FAMILY_MAP",
@@ -453,7 +456,7 @@ export const OPTIONS = {
   }),
   logLevel: option({
     env: "FITZ_LOG_LEVEL",
-    schema: oneOf(["debug", "info", "warn", "error", "silent"]),
+    schema: oneOf(["trace", "debug", "info", "warn", "error", "fatal", "silent"]),
     fallback: "info",
     group: "Log",
     about: "Least important records that are written.",
@@ -936,7 +939,8 @@ export function parseJson(source: string): unknown {
 export function familyMapProblem(source: string, families: readonly number[]): string | null {
   try {
     for (const family of parseFamilyMap(source).values()) {
-      if (!families.includes(family)) return `family ${family} is not in FITZ_ROUTE_FAMILIES`
+      if (families.length > 0 && !families.includes(family))
+        return `family ${family} is not in FITZ_ROUTE_FAMILIES`
     }
     return null
   } catch (error) {

@@ -5,7 +5,7 @@ import { type DestinationStream, pino } from "pino"
 import type { Log, LogLevel } from "./world.ts"
 
 export interface LogOptions {
-  readonly level: LogLevel | "silent"
+  readonly level: LogLevel | "trace" | "fatal" | "silent"
   readonly format: "json" | "text"
 }
 

@@ -212,7 +212,8 @@ export class Api {
     const number = /^\d{1,10}$/.test(given) ? Number(given) : 0
     if (number < 1 || number > FAMILY_MAX)
       throw new Refusal("invalid_family", "a family is a number from 1 to 4294967295")
-    if (!this.options.operations.families.includes(number)) {
+    const { families } = this.options.operations
+    if (families.length > 0 && !families.includes(number)) {
       throw new Refusal("family_not_provisioned", `family ${number} is not provisioned`)
     }
     return number
