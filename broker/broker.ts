@@ -6,6 +6,7 @@ import { availableParallelism } from "node:os"
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from "node:worker_threads"
 import { FRAME_BYTES_MAX } from "../protocol/frame.ts"
 import { type HttpDoor, openHttp } from "./admin/http.ts"
+import { Page } from "./admin/page.ts"
 import { Bells, LoopPoll } from "./bells.ts"
 import { type Config, isLoopback } from "./config.ts"
 import { LeaseDomain } from "./domains/lease.ts"
@@ -32,6 +33,8 @@ export interface BrokerOptions {
   readonly config: Config
   readonly world: World
   readonly version: string
+  /** Where the files of the web page lie; without them there is no page. */
+  readonly pageFolder?: string | null
   /** Signs and verifies where nothing else is configured; null for none. */
   readonly developmentSecret: string | null
   /** The broker cannot go on. The process ends, and starts anew from the file. */
@@ -186,6 +189,7 @@ export class Broker {
     this.verifier = new IdentityVerifier(config, world, this.options.developmentSecret, () => this.recheck())
     this.http = await openHttp({
       status: this.status,
+      page: Page.open(this.options.pageFolder ?? null),
       judgeUpgrade: request => this.judgeUpgrade(request.headers.origin),
       takeSocket: (socket, request) => {
         const raw = request.raw.socket

@@ -19,6 +19,7 @@ import {
 import { openLog } from "../broker/log.ts"
 import type { BoundPort } from "../broker/transport/port.ts"
 import { realWorld } from "../broker/world.ts"
+import { pageFolder } from "./page.ts"
 import { DEVELOPMENT_SECRET_FILE, mintToken } from "./token.ts"
 import { version } from "./version.ts"
 
@@ -81,6 +82,7 @@ async function run(given: Readonly<Record<string, string | undefined>>): Promise
     config,
     world,
     version: version(),
+    pageFolder: pageFolder(),
     developmentSecret,
     onFatal: reason => {
       world.log("error", "the broker cannot go on", { reason })

@@ -6,6 +6,7 @@ import { createServer, type Server } from "node:http"
 import websocket from "@fastify/websocket"
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify"
 import type { Status } from "../engine/status.ts"
+import type { Page } from "./page.ts"
 import { PROBES, registerProbes } from "./probes.ts"
 
 const REQUEST_ID = /^[\x21-\x7e]{1,128}$/
@@ -53,6 +54,8 @@ export type SocketTaker = (socket: import("ws").WebSocket, request: FastifyReque
 
 export interface HttpOptions {
   readonly status: Status
+  /** Null: there is none. */
+  readonly page: Page | null
   readonly judgeUpgrade: UpgradeJudge
   readonly takeSocket: SocketTaker
   /** Largest WebSocket message. */
@@ -158,8 +161,10 @@ export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
     wsHandler: takeSocket,
   })
 
-  app.setNotFoundHandler((request, reply) =>
-    refuse(request, reply, 404, "not_found", "there is nothing at this path"),
+  app.setNotFoundHandler(
+    (request, reply) =>
+      options.page?.answer(request, reply) ??
+      refuse(request, reply, 404, "not_found", "there is nothing at this path"),
   )
   app.setErrorHandler((error: { statusCode?: number }, request, reply) => {
     const code = error.statusCode ?? 500
