@@ -5,22 +5,33 @@ import type { Socket } from "node:net"
 import { availableParallelism } from "node:os"
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from "node:worker_threads"
 import { FRAME_BYTES_MAX } from "../protocol/frame.ts"
+import { Api } from "./admin/api.ts"
+import { Audit } from "./admin/audit.ts"
+import { Gate } from "./admin/gate.ts"
 import { type HttpDoor, openHttp } from "./admin/http.ts"
+import { openApiOf } from "./admin/openapi.ts"
+import type { DrainState, Operations } from "./admin/operations.ts"
 import { Page } from "./admin/page.ts"
+import { Table } from "./admin/route.ts"
+import { ROUTES } from "./admin/routes.ts"
 import { Bells, LoopPoll } from "./bells.ts"
-import { type Config, isLoopback } from "./config.ts"
+import { type Config, isLoopback, parseRate, splitPair } from "./config.ts"
 import { LeaseDomain } from "./domains/lease.ts"
 import { NoticeDomain } from "./domains/notice.ts"
+import { Realms, realmCells } from "./domains/realms.ts"
 import { RpcDomain } from "./domains/rpc.ts"
 import { type DurableMessage, type DurableRequest, type DurableStart, stackOf } from "./durable.ts"
-import { Engine, type Identity } from "./engine/engine.ts"
+import { DoorTally } from "./engine/doors.ts"
+import { Engine, type Identity, type Peer } from "./engine/engine.ts"
 import { Lane } from "./engine/lane.ts"
 import { Status } from "./engine/status.ts"
+import { Tally } from "./engine/tally.ts"
 import { FenceBlocks } from "./fences.ts"
 import { Watched } from "./files.ts"
 import { shrinkHeap } from "./heap.ts"
 import { IdentityVerifier, type Verified } from "./identity.ts"
 import { durableLimits, engineLimits, liveLimits } from "./limits.ts"
+import { laneOperations } from "./operations.ts"
 import { CHECKPOINT_CELLS_BYTES } from "./storage/checkpoint.ts"
 import { type Admission, type Carrier, Connection } from "./transport/connection.ts"
 import { OutboundAccount } from "./transport/outbound.ts"
@@ -59,6 +70,9 @@ export class Broker {
   private readonly live: Lane
   private readonly fences: FenceBlocks
   private readonly outbound: OutboundAccount
+  private readonly liveTally = new Tally()
+  private readonly doorTally = new DoorTally()
+  private readonly durableTally = new Tally()
   private readonly port: MessagePort
   private readonly bells: Bells
   private readonly threads: Worker[]
@@ -69,6 +83,11 @@ export class Broker {
   private bound: BoundPort | null = null
   private boundTcp: BoundPort | null = null
   private http: HttpDoor | null = null
+  private readonly realms: Realms
+  private readonly audit: Audit
+  private storageId = ""
+  private drainedAtMs: number | null = null
+  private closing = false
   private verifier: IdentityVerifier | null = null
   private tls: Watched<TlsFiles> | null = null
   /** Nothing that the durable lane says matters any more. */
@@ -89,16 +108,23 @@ export class Broker {
       bytesMax: config.maxOutboundBytes,
       totalBytesMax: config.maxOutboundTotalBytes,
     })
+    this.audit = new Audit(config.auditFile, config.auditStrict, world.log)
     const limits = liveLimits(config)
+    const cells = realmCells(config.maxRealms)
+    const realms = new Realms(config.realmsDeclaredOnly, cells, 0)
+    this.realms = realms
     this.live = new Lane({
       domains: {
-        notice: new NoticeDomain(limits.notice),
-        rpc: new RpcDomain(limits.rpc),
-        lease: new LeaseDomain(limits.lease, this.fences),
+        notice: new NoticeDomain(limits.notice, realms),
+        rpc: new RpcDomain(limits.rpc, realms),
+        lease: new LeaseDomain(limits.lease, this.fences, realms),
       },
       store: null,
+      realms,
       firstId: 1,
       random: world.random,
+      tally: this.liveTally,
+      elapsedMs: world.elapsedMs,
       noticeRoom: session => this.outbound.noticeBytesMax - this.engine.pendingBytes(session),
       parkedMax: limits.parkedMax,
       onBug: (error, name) => world.log("error", "a request threw", { request: name, stack: stackOf(error) }),
@@ -109,15 +135,17 @@ export class Broker {
     const poll = new LoopPoll(this.bells, pollMs, () => this.lookIntoPort(), world.soon)
     this.engine = new Engine({
       live: this.live,
-      link: { post: batch => this.ask(batch) },
+      link: { post: batch => this.ask(batch), tell: asked => this.ask(asked) },
       limits: engineLimits(config),
       now: world.now,
+      elapsedMs: world.elapsedMs,
       soon: world.soon,
       at: (due, work) => {
         this.cancelDue()
         if (!this.deaf) this.cancelDue = world.later(due - world.now(), work)
       },
       later: world.later,
+      batchesTaken: () => this.durableTally.count("batchesTaken"),
       happened: () => poll.happened(),
     })
     const { port1, port2 } = new MessageChannel()
@@ -128,7 +156,9 @@ export class Broker {
       limits: durableLimits(config),
       bells: this.bells.buffer,
       pollMs,
+      tally: this.durableTally.buffer,
       checkpointCells: new SharedArrayBuffer(CHECKPOINT_CELLS_BYTES),
+      realmCells: cells,
     }
     // SQLite's temporary files belong on the volume: the root of a container may be read-only.
     if (start.folder !== null) process.env["SQLITE_TMPDIR"] = start.folder
@@ -187,13 +217,31 @@ export class Broker {
     ready.catch(() => undefined)
     this.options.stop?.addEventListener("abort", () => this.giveUpStarting())
     this.verifier = new IdentityVerifier(config, world, this.options.developmentSecret, () => this.recheck())
+    const gate = this.gate()
+    const onError = (error: unknown, request: { readonly url: string }): void =>
+      world.log("error", "an HTTP request failed", {
+        path: request.url.split("?", 1)[0],
+        stack: stackOf(error),
+      })
+    const api = new Api({
+      table: new Table(ROUTES),
+      gate,
+      audit: this.audit,
+      operations: this.operations(),
+      strictConfirm: config.adminStrictConfirm,
+      observe: () => undefined,
+      onError,
+    })
     this.http = await openHttp({
       status: this.status,
       page: Page.open(this.options.pageFolder ?? null),
+      api,
+      gate,
+      probeAuth: config.probeAuth,
       judgeUpgrade: request => this.judgeUpgrade(request.headers.origin),
       takeSocket: (socket, request) => {
         const raw = request.raw.socket
-        const connection = this.admit(new WebSocketCarrier(socket, raw))
+        const connection = this.admit(new WebSocketCarrier(socket, raw), peerOf("websocket", raw))
         socket.on("message", (data, isBinary) => {
           if (isBinary) connection.receive(withOuterLength(data as Buffer))
           else connection.violate("a text message")
@@ -206,11 +254,7 @@ export class Broker {
       closeTimeout: CLOSE_WITHIN_MS,
       headerTimeoutMs: config.detectTimeoutSeconds * 1_000,
       tlsOnly: config.tlsOnly,
-      onError: (error, request) =>
-        world.log("error", "an HTTP request failed", {
-          path: request.routeOptions.url,
-          stack: stackOf(error),
-        }),
+      onError,
     })
     await this.listen(this.http)
     this.options.stop?.throwIfAborted()
@@ -222,7 +266,7 @@ export class Broker {
     const { config, world } = this.options
     const { tlsCertFile, tlsKeyFile } = config
     if (tlsCertFile !== null && tlsKeyFile !== null) {
-      this.tls = new Watched([tlsCertFile, tlsKeyFile], tlsFiles, world, files => this.doors?.renew(files))
+      this.tls = openTls([tlsCertFile, tlsKeyFile], world, files => this.doors?.renew(files))
     }
     this.doors = new Port({
       takeHttp: socket => {
@@ -234,7 +278,10 @@ export class Broker {
       tlsOnly: config.tlsOnly,
       detectTimeoutMs: config.detectTimeoutSeconds * 1_000,
       later: world.later,
-      onMalformed: reason => this.complain(`connection closed: ${reason}`),
+      onMalformed: reason => {
+        this.doorTally.malformed.undetected++
+        this.complain(`connection closed: ${reason}`)
+      },
     })
     const main = await this.doors.listen(config.bindAddr, config.httpPort, false)
     const tcp =
@@ -246,6 +293,11 @@ export class Broker {
       const level = isLoopback(config.bindAddr) ? "info" : "warn"
       world.log(level, "every program may do everything: FITZ_AUTH_REQUIRED=false", { address: main.address })
     }
+    if (config.adminAuthMode === "open") {
+      world.log("warn", "everybody may do everything on the admin surface: FITZ_ADMIN_AUTH_MODE=open", {
+        address: main.address,
+      })
+    }
     world.log("info", "listening", { address: main.address, port: main.port, tcpPort: tcp?.port ?? null })
   }
 
@@ -254,13 +306,18 @@ export class Broker {
   private judgeUpgrade(
     origin: string | undefined,
   ): ReturnType<Parameters<typeof openHttp>[0]["judgeUpgrade"]> {
+    const { turnedAway } = this.doorTally
     if (!this.status.open) {
+      turnedAway[this.status.draining ? "draining" : "starting"]++
       const code = this.status.draining ? "shutting_down" : "not_ready"
       return { status: 503, code, message: "programs are not let in now" }
     }
-    if (this.full)
+    if (this.full) {
+      turnedAway.full++
       return { status: 503, code: "too_many_connections", message: "too many programs are connected" }
+    }
     if (origin !== undefined && !this.options.config.wsAllowedOrigins.includes(origin)) {
+      turnedAway.origin++
       return { status: 403, code: "origin_not_allowed", message: "this origin may not connect" }
     }
     return null
@@ -271,8 +328,11 @@ export class Broker {
   }
 
   private takeTcp(socket: Socket, first: Uint8Array): boolean {
-    if (!this.status.open || this.full) return false
-    const connection = this.admit(new TcpCarrier(socket))
+    if (!this.status.open || this.full) {
+      this.doorTally.turnedAway[this.status.open ? "full" : this.status.draining ? "draining" : "starting"]++
+      return false
+    }
+    const connection = this.admit(new TcpCarrier(socket), peerOf("tcp", socket))
     socket.on("data", piece => connection.receive(piece))
     socket.on("end", () => socket.end())
     socket.on("close", () => this.forget(connection))
@@ -280,8 +340,10 @@ export class Broker {
     return true
   }
 
-  private admit(carrier: Carrier): Connection {
+  private admit(carrier: Carrier, peer: Peer): Connection {
+    const { transport } = peer
     const { config, world } = this.options
+    const { doorTally } = this
     const held: { verified: Verified | null } = { verified: null }
     const admission: Admission = {
       anonymous: !config.authRequired,
@@ -291,17 +353,40 @@ export class Broker {
       verify: async token => {
         const verified = await this.verifier!.verify(token)
         if (typeof verified === "string") {
+          doorTally.authFailed(verified)
           this.complain(`CONNECT refused: ${verified}`)
+          return null
+        }
+        const closed = this.realmRefusal(verified.realm)
+        if (closed !== null) {
+          this.complain(`CONNECT refused: ${closed}`)
           return null
         }
         held.verified = verified
         return verified
       },
-      onMalformed: reason => this.complain(`connection closed: ${reason}`),
+      onMalformed: reason => {
+        doorTally.malformed[transport]++
+        this.complain(`connection closed: ${reason}`)
+      },
+      onBehind: () => {
+        doorTally.behind[transport]++
+      },
+      onEnded: ending => {
+        doorTally.ended[ending]++
+      },
     }
-    const connection = new Connection(carrier, this.engine, admission, this.outbound)
+    const connection = new Connection(carrier, this.engine, admission, this.outbound, peer)
     this.connections.set(connection, held)
     return connection
+  }
+
+  /** Why nobody more may come in under this realm, or null. */
+  private realmRefusal(realm: string): string | null {
+    if (realm === "") return null
+    if (!this.realms.permitsRealm(realm)) return "the realm is not declared"
+    const max = this.realms.get(realm)?.limits.maxSessions ?? null
+    return max !== null && this.engine.sessionsOf(realm) >= max ? "the realm has all its sessions" : null
   }
 
   private forget(connection: Connection): void {
@@ -313,7 +398,7 @@ export class Broker {
   private recheck(): void {
     for (const [connection, { verified }] of this.connections) {
       if (verified === null) continue
-      if (this.verifier?.familyOf(verified.identity) !== verified.family) connection.end("violation")
+      if (this.verifier?.stillValid(verified) !== true) connection.end("violation")
     }
   }
 
@@ -324,11 +409,85 @@ export class Broker {
     this.options.world.log("warn", message)
   }
 
+  // ── operators ──────────────────────────────────────────────────────────────────────────────────────────
+
+  private gate(): Gate {
+    const { config, world } = this.options
+    const verifier = this.verifier!
+    const writeLimits = config.rateLimitAdminWriteOf.map(pair => {
+      const [name, rate] = splitPair(pair)
+      return [name, parseRate(rate!)!] as const
+    })
+    return new Gate({
+      authenticator: {
+        principal: token => verifier.principal(token),
+        byApiKey: key => verifier.byApiKey(key),
+      },
+      open: config.adminAuthMode === "open",
+      limits: {
+        metrics: parseRate(config.rateLimitMetrics)!,
+        admin_read: parseRate(config.rateLimitAdminRead)!,
+        admin_write: parseRate(config.rateLimitAdminWrite)!,
+        auth_failure: parseRate(config.rateLimitAuthFailure)!,
+      },
+      writeLimits: new Map(writeLimits),
+      metricsPermission: config.metricsPermission,
+      now: world.now,
+      onFailure: reason => this.doorTally.authFailed(reason),
+      onLimited: () => undefined,
+    })
+  }
+
+  private operations(): Operations {
+    const { config, world, version } = this.options
+    const { engine, status, connections, audit } = this
+    const self = this
+    const document = openApiOf(ROUTES, version)
+    return {
+      ...laneOperations(engine, world),
+      status,
+      now: world.now,
+      get connections() {
+        return connections.size
+      },
+      get sessionCount() {
+        return engine.sessionCount
+      },
+      get framesPerSecond() {
+        const now = world.now()
+        return engine.framesIn.perSecond(now) + engine.framesOut.perSecond(now)
+      },
+      get storageId() {
+        return self.storageId
+      },
+      liveRealms: () => [...new Set([...engine.sessionRealms, ...this.live.usedRealms()])],
+      families: config.routeFamilies,
+      identityClaim: config.jwtIdentityClaim,
+      trustSources: () => this.verifier!.trustSources(),
+      drainState: () => this.drainState(),
+      drain: () => this.beginDrain(),
+      audit: page => audit.read(page),
+      openApi: () => document,
+    }
+  }
+
+  private drainState(): DrainState {
+    const { drainedAtMs } = this
+    const graceSeconds = this.options.config.drainGraceSeconds
+    return {
+      state: this.closing ? "shutting_down" : this.status.draining ? "draining" : "running",
+      sessions: this.engine.sessionCount,
+      graceSeconds,
+      startedMs: drainedAtMs,
+      deadlineMs: drainedAtMs === null ? null : drainedAtMs + graceSeconds * 1_000,
+    }
+  }
+
   // ── the durable lane ───────────────────────────────────────────────────────────────────────────────────
 
   /** Hands a batch or a request to the durable lane and wakes it. */
   private ask(message: Uint8Array | DurableRequest): void {
-    this.port.postMessage(message, typeof message === "string" ? [] : [message.buffer as ArrayBuffer])
+    this.port.postMessage(message, message instanceof Uint8Array ? [message.buffer as ArrayBuffer] : [])
     this.bells.ringToLane()
   }
 
@@ -365,8 +524,15 @@ export class Broker {
       case "fences":
         this.fences.add(message.first, message.count)
         return
+      case "answer":
+        this.engine.answered(message.id, message.value)
+        return
+      case "realms":
+        for (const change of message.changes) this.realms.change(change)
+        return
       case "ready":
         shrinkHeap()
+        this.storageId = message.storageId
         status.loadProgress = 1
         status.storageWritable = true
         status.domainsReady = true
@@ -404,16 +570,10 @@ export class Broker {
 
   // ── the way down ───────────────────────────────────────────────────────────────────────────────────────
 
-  /** Sends programs away in good order and closes the store. Resolves when all is done. */
-  async drain(): Promise<void> {
+  /** Sends programs away in good order. Resolves when the last is gone, or the grace is over. */
+  private async sendAway(): Promise<void> {
     const { config, world } = this.options
-    this.status.draining = true
-    world.log("info", "draining", {
-      sessions: this.engine.sessionCount,
-      graceSeconds: config.drainGraceSeconds,
-    })
-    this.engine.drain()
-    const begun = world.now()
+    const begun = this.drainedAtMs!
     const graceMs = Math.max(DRAIN_MS_MIN, config.drainGraceSeconds * 1_000)
     await this.until(() => {
       const elapsedMs = world.now() - begun
@@ -422,8 +582,31 @@ export class Broker {
     for (const connection of this.connections.keys()) connection.end("draining")
     const ending = world.now()
     await this.until(() => this.connections.size === 0 || world.now() - ending >= CLOSE_MS)
+  }
+
+  private sentAway: Promise<void> | null = null
+
+  /** Begins to send programs away. The process stays and answers HTTP. */
+  private beginDrain(): Promise<void> {
+    if (this.sentAway !== null) return this.sentAway
+    const { config, world } = this.options
+    this.status.draining = true
+    this.drainedAtMs = world.now()
+    world.log("info", "draining", {
+      sessions: this.engine.sessionCount,
+      graceSeconds: config.drainGraceSeconds,
+    })
+    this.engine.drain()
+    this.sentAway = this.sendAway()
+    return this.sentAway
+  }
+
+  /** Sends programs away in good order and closes the store. Resolves when all is done. */
+  async drain(): Promise<void> {
+    await this.beginDrain()
+    this.closing = true
     await this.close()
-    world.log("info", "stopped")
+    this.options.world.log("info", "stopped")
   }
 
   private until(done: () => boolean): Promise<void> {
@@ -467,8 +650,25 @@ export class Broker {
   }
 }
 
-function tlsFiles([cert, key]: readonly ReadonlyMap<string, string>[]): TlsFiles {
-  const files = { cert: [...cert!.values()].join("\n"), key: [...key!.values()].join("\n") }
-  checkTls(files)
-  return files
+function openTls(
+  paths: readonly [cert: string, key: string],
+  world: World,
+  onChange: (files: TlsFiles) => void,
+): Watched<TlsFiles> {
+  const read = ([cert, key]: readonly ReadonlyMap<string, string>[]): TlsFiles => {
+    const files = { cert: [...cert!.values()].join("\n"), key: [...key!.values()].join("\n") }
+    checkTls(files)
+    return files
+  }
+  try {
+    return new Watched(paths, read, world, onChange)
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new Error(`FITZ_TLS_CERT_FILE, FITZ_TLS_KEY_FILE: ${reason}`)
+  }
+}
+
+function peerOf(transport: Peer["transport"], { remoteAddress = "", remotePort = 0 }: Socket): Peer {
+  const host = remoteAddress.includes(":") ? `[${remoteAddress}]` : remoteAddress
+  return { transport, remoteAddr: `${host}:${remotePort}` }
 }

@@ -52,6 +52,29 @@ const origins = list
   .pipe(z.array(z.string().refine(isOrigin)))
   .describe("origins as browsers send them (https://app.example.com), separated by commas")
 
+/** `20/s`, `10/min` or `20/s:60`; 0 switches the limit off. */
+export interface RateOption {
+  readonly perSecond: number
+  readonly burst: number
+}
+
+const RATE = /^(\d{1,7})\/(s|min)(?::(\d{1,7}))?$/
+
+/** Null where the text is no rate. */
+export function parseRate(text: string): RateOption | null {
+  if (text === "0") return { perSecond: 0, burst: 0 }
+  const match = RATE.exec(text)
+  if (match === null) return null
+  const count = Number(match[1])
+  const burst = match[3] === undefined ? count : Number(match[3])
+  if (count === 0 || burst === 0) return null
+  return { perSecond: match[2] === "s" ? count : count / 60, burst }
+}
+
+const rate = z
+  .union([z.number().transform(String), z.string()])
+  .refine(given => parseRate(given.trim()) !== null, "0, or a rate like 20/s, 10/min or 20/s:60")
+
 interface OptionSpec<S extends z.ZodType, D> {
   readonly env: string
   /** Further environment names, older or of a sister system. */
@@ -291,12 +314,127 @@ export const OPTIONS = {
     group: "Identity",
     about: "File with such a map, read again when it changes.",
   }),
+  jwtIssuers: option({
+    env: "FITZ_JWT_ISSUERS",
+    schema: list,
+    fallback: [],
+    group: "Identity",
+    about: "Issuers of which a token of the clients' source must name one; none: any.",
+  }),
+  jwtClientAllowAdmin: option({
+    env: "FITZ_JWT_CLIENT_ALLOW_ADMIN",
+    schema: truth,
+    fallback: null,
+    group: "Identity",
+    about:
+      "Admin permissions in tokens of the clients' source count. By default exactly when FITZ_BROKER_UID is not set and there is no generated source.",
+  }),
+  apiKeysFile: option({
+    env: "FITZ_API_KEYS_FILE",
+    schema: text,
+    fallback: null,
+    group: "Identity",
+    about: "Digests of API keys, made by `fitz token key`; read again when it changes.",
+  }),
   brokerUid: option({
     env: "FITZ_BROKER_UID",
     schema: text,
     fallback: null,
     group: "Identity",
     about: "The broker's own id; the generated key set also takes the audience urn:fitz:broker:<id>.",
+  }),
+  adminAuthMode: option({
+    env: "FITZ_ADMIN_AUTH_MODE",
+    schema: z.enum(["required", "open"]),
+    fallback: "required",
+    group: "Admin",
+    about:
+      "open lets everybody who reaches the port see and do everything on the admin surface. For development.",
+  }),
+  metricsPermission: option({
+    env: "FITZ_METRICS_PERMISSION",
+    schema: z.enum(["metrics:read", "admin:read"]),
+    fallback: null,
+    group: "Admin",
+    about: "Permission that scraping demands; without it any valid credential may.",
+  }),
+  probeAuth: option({
+    env: "FITZ_PROBE_AUTH",
+    aliases: ["TOPICS_PROBE_AUTH"],
+    schema: truth,
+    fallback: false,
+    group: "Admin",
+    about: "Probes ask for a credential, any valid one.",
+  }),
+  rateLimitMetrics: option({
+    env: "FITZ_RATE_LIMIT_METRICS",
+    schema: rate,
+    fallback: "5/s:10",
+    group: "Admin",
+    about: "Scrapes of one principal; 0: no limit, or like 20/s, 10/min, 20/s:60.",
+  }),
+  rateLimitAdminRead: option({
+    env: "FITZ_RATE_LIMIT_ADMIN_READ",
+    schema: rate,
+    fallback: "20/s:60",
+    group: "Admin",
+    about: "Admin reads of one principal.",
+  }),
+  rateLimitAdminWrite: option({
+    env: "FITZ_RATE_LIMIT_ADMIN_WRITE",
+    schema: rate,
+    fallback: "5/s:20",
+    group: "Admin",
+    about: "Admin writes of one principal.",
+  }),
+  rateLimitAdminWriteOf: option({
+    env: "FITZ_RATE_LIMIT_ADMIN_WRITE_OF",
+    schema: list,
+    fallback: [],
+    group: "Admin",
+    about: "Write rates of certain principals: principal=rate pairs, e.g. system:fitz-operator=50/s:200.",
+  }),
+  rateLimitAuthFailure: option({
+    env: "FITZ_RATE_LIMIT_AUTH_FAILURE",
+    schema: rate,
+    fallback: "10/min:10",
+    group: "Admin",
+    about: "Refused credentials of one address.",
+  }),
+  adminStrictConfirm: option({
+    env: "FITZ_ADMIN_STRICT_CONFIRM",
+    schema: truth,
+    fallback: false,
+    group: "Admin",
+    about: "Replay and purge of dead letters need X-Confirm too.",
+  }),
+  auditFile: option({
+    env: "FITZ_AUDIT_FILE",
+    schema: text,
+    fallback: null,
+    group: "Admin",
+    about: "File that audit records are appended to, besides the log. It may be rotated by renaming.",
+  }),
+  auditStrict: option({
+    env: "FITZ_AUDIT_STRICT",
+    schema: truth,
+    fallback: false,
+    group: "Admin",
+    about: "A command whose audit record cannot be written to the file is refused.",
+  }),
+  realmsDeclaredOnly: option({
+    env: "FITZ_REALMS_DECLARED_ONLY",
+    schema: truth,
+    fallback: false,
+    group: "Admin",
+    about: "Realms that are not declared cannot be used.",
+  }),
+  maxRealms: option({
+    env: "FITZ_MAX_REALMS",
+    schema: wholeNumber(1, 1_000_000),
+    fallback: 10_000,
+    group: "Limits",
+    about: "Declared realms.",
   }),
   busyPollMicros: option({
     env: "FITZ_BUSY_POLL_MICROS",
@@ -656,6 +794,15 @@ const CROSS_CHECKS: readonly CrossCheck[] = [
     problem: ({ jwtJwksMap }) => (jwtJwksMap.every(isIssuerPair) ? null : JWKS_MAP_MISTAKE),
   },
   {
+    names: ["rateLimitAdminWriteOf"],
+    problem: ({ rateLimitAdminWriteOf }) => {
+      const fine = rateLimitAdminWriteOf
+        .map(splitPair)
+        .every(([name, value]) => name !== "" && parseRate(value ?? "") !== null)
+      return fine ? null : "FITZ_RATE_LIMIT_ADMIN_WRITE_OF: an entry is not principal=rate"
+    },
+  },
+  {
     names: ["routeFamilyMap", "routeFamilyMapFile"],
     problem: ({ routeFamilyMap, routeFamilyMapFile }) =>
       routeFamilyMap !== null && routeFamilyMapFile !== null
@@ -686,6 +833,7 @@ const CROSS_CHECKS: readonly CrossCheck[] = [
       "jwtJwksFile",
       "jwtClientJwksFile",
       "jwtJwksMap",
+      "apiKeysFile",
     ],
     problem: config =>
       config.authRequired && !hasTrustSource(config) && !isLoopback(config.bindAddr)
@@ -716,8 +864,9 @@ export const UNMAPPED_FAMILY = 1
 
 /** Is there anything that a token could be verified with? */
 export function hasTrustSource(config: Config): boolean {
-  const { jwtHmacSecret, jwtHmacSecretFile, jwtJwksFile, jwtClientJwksFile, jwtJwksMap } = config
+  const { jwtHmacSecret, jwtHmacSecretFile, jwtJwksFile, jwtClientJwksFile, jwtJwksMap, apiKeysFile } = config
   return (
+    apiKeysFile !== null ||
     jwtHmacSecret !== null ||
     jwtHmacSecretFile !== null ||
     jwtJwksFile !== null ||
@@ -728,6 +877,12 @@ export function hasTrustSource(config: Config): boolean {
 
 export function isLoopback(address: string): boolean {
   return address === "localhost" || address === "::1" || address.startsWith("127.")
+}
+
+/** `a=b` cut at its last equals sign; the second is null where there is none. */
+export function splitPair(pair: string): readonly [string, string | null] {
+  const at = pair.lastIndexOf("=")
+  return at < 0 ? [pair, null] : [pair.slice(0, at).trim(), pair.slice(at + 1).trim()]
 }
 
 /** `issuer=url`; the url is null where there is none. Either may hold an equals sign of its own. */

@@ -30,6 +30,7 @@ export class Watched<T> {
   private seen: string
   private current: T
   private failure: string | null = null
+  private loadedMs: number
   private cancel: () => void
 
   constructor(
@@ -45,6 +46,7 @@ export class Watched<T> {
     const files = paths.map(readPath)
     this.seen = fingerprint(files)
     this.current = make(files)
+    this.loadedMs = world.now()
     this.cancel = this.lookLater()
   }
 
@@ -55,6 +57,11 @@ export class Watched<T> {
   /** Why the newest files are not in use; null when they are. */
   get error(): string | null {
     return this.failure
+  }
+
+  /** When the files in use were read. */
+  get loadedAtMs(): number {
+    return this.loadedMs
   }
 
   stop(): void {
@@ -75,6 +82,7 @@ export class Watched<T> {
       if (now === this.seen && this.failure === null) return
       this.seen = now
       this.current = this.make(files)
+      this.loadedMs = this.world.now()
       this.failure = null
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error)

@@ -4,6 +4,9 @@
 import type { KeyObject } from "node:crypto"
 import { decodeProtectedHeader, type JWTPayload, jwtVerify } from "jose"
 import { parsePermission } from "../protocol/permission.ts"
+import { type Admitted, allowedBy, type Permission } from "./admin/access.ts"
+import type { TrustSource } from "./admin/operations.ts"
+import { type ApiKey, ApiKeys } from "./apikeys.ts"
 import {
   type Config,
   familyMapProblem,
@@ -24,6 +27,15 @@ export interface Verified extends Identity {
   readonly subject: string
   /** The session's realm label, or "". */
   readonly realm: string
+  /** The digest of the API key in use, if it is one. */
+  readonly key?: string
+}
+
+/** A token that somebody whom we trust has signed. */
+interface Signed {
+  readonly claims: JWTPayload
+  /** With a key of the set generated for this broker. */
+  readonly generated: boolean
 }
 
 /** Why a token is refused. The reason is for logs and counters; the client sees a closed connection. */
@@ -95,6 +107,10 @@ export class IdentityVerifier {
   private readonly remote: ReadonlyMap<string, RemoteKeySet>
   /** What goes on until it is stopped. */
   private readonly running: { stop(): void }[] = []
+  private readonly apiKeys: ApiKeys | null
+  private readonly startedMs: number
+  /** When a key last verified a token, by source and key. */
+  private readonly verifiedMs = new Map<string, number>()
 
   /**
    * Reads all sources. Throws where one of them cannot be used, but for key sets that are fetched: those may
@@ -105,6 +121,7 @@ export class IdentityVerifier {
   constructor(config: Config, world: World, developmentSecret: string | null, onFamilies: () => void) {
     this.config = config
     this.world = world
+    this.startedMs = world.now()
     const { jwtHmacSecret, jwtHmacSecretFile, routeFamilyMap, routeFamilyMapFile } = config
     try {
       if (jwtHmacSecretFile !== null) {
@@ -121,6 +138,12 @@ export class IdentityVerifier {
         const read = (files: ReadonlyMap<string, string>) => familyMap([...files.values()], config)
         this.families = this.watch("FITZ_ROUTE_FAMILY_MAP_FILE", routeFamilyMapFile, read, onFamilies)
       } else this.families = routeFamilyMap === null ? null : familyMap([routeFamilyMap], config)
+      const { apiKeysFile } = config
+      this.apiKeys =
+        apiKeysFile === null
+          ? null
+          : within("FITZ_API_KEYS_FILE", () => new ApiKeys(apiKeysFile, world, onFamilies))
+      if (this.apiKeys !== null) this.running.push(this.apiKeys)
       this.remote = new Map(
         config.jwtJwksMap.map(splitIssuer).map(({ issuer, url }) => {
           const remote = new RemoteKeySet(new URL(url!), world)
@@ -169,8 +192,23 @@ export class IdentityVerifier {
     return families.get(identity) ?? null
   }
 
-  /** Verifies the token of a CONNECT. */
+  /** May somebody who came in as this still be here? */
+  stillValid({ identity, family, key }: Verified): boolean {
+    if (key !== undefined && this.apiKeys?.holds(key) !== true) return false
+    return this.familyOf(identity) === family
+  }
+
+  /** Verifies the token of a CONNECT, or an API key in its place. */
   async verify(token: string): Promise<Verified | Refusal> {
+    if (this.apiKeys !== null && !isJws(token)) {
+      const key = this.apiKeys.find(token)
+      return key === null ? "malformed" : this.identifyKey(key)
+    }
+    const signed = await this.authenticate(token)
+    return typeof signed === "string" ? signed : this.identify(signed.claims)
+  }
+
+  private async authenticate(token: string): Promise<Signed | Refusal> {
     let header: { alg?: string; kid?: string }
     try {
       header = decodeProtectedHeader(token)
@@ -178,26 +216,35 @@ export class IdentityVerifier {
       return "malformed"
     }
     const { alg, kid } = header
-    if (alg === undefined || token.split(".").length !== 3) return "malformed"
-    const claims = alg === "HS256" ? await this.bySecret(token) : await this.byKey(token, alg, kid)
-    return typeof claims === "string" ? claims : this.identify(claims)
+    if (alg === undefined || !isJws(token)) return "malformed"
+    const signed = alg === "HS256" ? await this.bySecret(token) : await this.byKey(token, alg, kid)
+    if (typeof signed === "string" || signed.generated) return signed
+    const { jwtIssuers } = this.config
+    return jwtIssuers.length > 0 && !jwtIssuers.includes(signed.claims.iss ?? "") ? "claims" : signed
   }
 
-  private async bySecret(token: string): Promise<JWTPayload | Refusal> {
+  private async bySecret(token: string): Promise<Signed | Refusal> {
     const secret = this.secret instanceof Watched ? this.secret.value : this.secret
     if (secret === null) return "algorithm"
-    return this.check(token, secret, "HS256", this.config.jwtAudiences)
+    const claims = await this.check(token, secret, "HS256", this.config.jwtAudiences)
+    if (typeof claims === "string") return claims
+    this.verifiedMs.set("HS256", this.world.now())
+    return { claims, generated: false }
   }
 
-  private async byKey(token: string, alg: string, kid: string | undefined): Promise<JWTPayload | Refusal> {
+  private async byKey(token: string, alg: string, kid: string | undefined): Promise<Signed | Refusal> {
     const usual = asymmetricAlgorithm(alg)
     if (usual === null) return "algorithm"
     const { jwtAudiences, brokerUid } = this.config
     let refusal: Refusal = "key"
     for (const { watched, generated } of this.sources) {
       const own = generated && brokerUid !== null ? [`urn:fitz:broker:${brokerUid}`] : []
-      for (const { key } of candidates(watched.value, usual, kid)) {
-        const claims = await this.check(token, key, alg, [...jwtAudiences, ...own])
+      for (const key of candidates(watched.value, usual, kid)) {
+        const claims = await this.check(token, key.key, alg, [...jwtAudiences, ...own])
+        if (typeof claims !== "string") {
+          this.verifiedMs.set(keyName(generated, key), this.world.now())
+          return { claims, generated }
+        }
         // Only a key that has signed it may judge a token.
         if (claims !== "signature") return claims
         refusal = claims
@@ -206,10 +253,66 @@ export class IdentityVerifier {
     const remote = this.remote.get(issuerOf(token) ?? "")
     for (const { key } of (await remote?.find(usual, kid)) ?? []) {
       const claims = await this.check(token, key, alg, jwtAudiences)
+      if (typeof claims !== "string") return { claims, generated: false }
       if (claims !== "signature") return claims
       refusal = claims
     }
     return refusal
+  }
+
+  // ── the admin surface ──────────────────────────────────────────────────────────────────────────────────
+
+  /** Whom a token speaks for on the admin surface. */
+  async principal(token: string): Promise<Admitted> {
+    const signed = await this.authenticate(token)
+    if (typeof signed === "string") return { refused: signed }
+    const { claims, generated } = signed
+    const { permissions, scp, scope, roles } = claims
+    const allowed = allowedBy([permissions, scp, scope, roles].flatMap(value => listOrWords(value) ?? []))
+    const counts = generated || this.clientsMayAdmin
+    return { name: claims.sub ?? "", method: "jwt", ...(counts ? allowed : narrowed(allowed)) }
+  }
+
+  /** Whom an API key speaks for. */
+  byApiKey(presented: string): Admitted {
+    const key = this.apiKeys?.find(presented) ?? null
+    if (key === null) return { refused: "key" }
+    return { name: `apikey:${key.id}`, method: "api_key", ...allowedBy(key.permissions) }
+  }
+
+  private get clientsMayAdmin(): boolean {
+    const { jwtClientAllowAdmin, brokerUid, jwtJwksFile } = this.config
+    return jwtClientAllowAdmin ?? (brokerUid === null && jwtJwksFile === null)
+  }
+
+  /** Where trust comes from, for operators: never the keys themselves. */
+  trustSources(): TrustSource[] {
+    const { startedMs, verifiedMs, config, secret } = this
+    const sources: TrustSource[] = this.sources.map(({ watched, generated }) => ({
+      source: generated ? "generated" : "clients",
+      kind: "jwks_file",
+      loadedAtMs: watched.loadedAtMs,
+      error: watched.error,
+      keys: watched.value.map(key => ({
+        kid: key.kid ?? "",
+        alg: key.alg,
+        lastVerifiedMs: verifiedMs.get(keyName(generated, key)) ?? null,
+      })),
+    }))
+    if (secret !== null) {
+      const watched = secret instanceof Watched ? secret : null
+      sources.push({
+        source: "clients",
+        kind: watched === null ? "hs256" : "hs256_file",
+        loadedAtMs: watched?.loadedAtMs ?? startedMs,
+        error: watched?.error ?? null,
+        keys: [{ kid: "", alg: "HS256", lastVerifiedMs: verifiedMs.get("HS256") ?? null }],
+      })
+    }
+    if (config.jwtJwksMap.length > 0)
+      sources.push({ source: "clients", kind: "jwks_url", loadedAtMs: startedMs, error: null, keys: [] })
+    if (this.apiKeys !== null) sources.push(this.apiKeys.source())
+    return sources
   }
 
   private async check(
@@ -244,16 +347,8 @@ export class IdentityVerifier {
     if (family === null) return "identity"
     const found = permissionEntries(claims, this.config)
     if (typeof found === "string") return found
-    const permissions: string[] = []
-    for (const entry of found.entries) {
-      const grant = parsePermission(entry, found.coarse)
-      if (typeof grant === "string") return "permissions"
-      if (grant === null) continue
-      permissions.push(
-        `${grant.pattern.text}#${grant.read && grant.write ? "*" : grant.read ? "read" : "write"}`,
-      )
-    }
-    if (permissions.length === 0) return "no_permissions"
+    const permissions = grantsOf(found.entries, found.coarse)
+    if (typeof permissions === "string") return permissions
     const realm = claims[this.config.jwtRealmClaim]
     return {
       family,
@@ -263,6 +358,41 @@ export class IdentityVerifier {
       realm: typeof realm === "string" ? realm : "",
     }
   }
+
+  /** An API key is its own identity. */
+  private identifyKey({ id, sha256, permissions: entries }: ApiKey): Verified | Refusal {
+    const family = this.familyOf(id)
+    if (family === null) return "identity"
+    const permissions = grantsOf(entries, false)
+    if (typeof permissions === "string") return permissions
+    return { family, permissions, identity: id, subject: `apikey:${id}`, realm: "", key: sha256 }
+  }
+}
+
+/** What entries allow on the data plane, each in its one spelling. */
+function grantsOf(entries: readonly string[], coarse: boolean): string[] | Refusal {
+  const permissions: string[] = []
+  for (const entry of entries) {
+    const grant = parsePermission(entry, coarse)
+    if (typeof grant === "string") return "permissions"
+    if (grant === null) continue
+    const access = grant.read && grant.write ? "*" : grant.read ? "read" : "write"
+    permissions.push(`${grant.pattern.text}#${access}`)
+  }
+  return permissions.length === 0 ? "no_permissions" : permissions
+}
+
+function isJws(token: string): boolean {
+  return token.split(".").length === 3
+}
+
+function keyName(generated: boolean, { kid, alg }: Key): string {
+  return `${generated ? "generated" : "clients"} ${alg} ${kid ?? ""}`
+}
+
+/** What is left of permissions where clients are no administrators. */
+function narrowed(allowed: Readonly<Record<Permission, boolean>>): Record<Permission, boolean> {
+  return { ...allowed, read: false, write: false, data: false }
 }
 
 /** Puts where it happened in front of a failure. */

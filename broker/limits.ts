@@ -19,6 +19,14 @@ export interface DurableLimits {
   readonly schedule: ScheduleLimits
   readonly uncommittedBytesMax: number
   readonly parkedMax: number
+  readonly realms?: RealmRules
+}
+
+/** What holds for realms. */
+export interface RealmRules {
+  readonly declaredOnly: boolean
+  /** Declarations. */
+  readonly realmsMax: number
 }
 
 /** What the live lane needs to know. */
@@ -58,6 +66,7 @@ export function durableLimits(config: Config): DurableLimits {
     schedule: { ...shared, schedulesMax: config.maxSchedules },
     uncommittedBytesMax: config.maxUncommittedBytes,
     parkedMax: config.maxParked,
+    realms: { declaredOnly: config.realmsDeclaredOnly, realmsMax: config.maxRealms },
   }
 }
 

@@ -4,6 +4,9 @@
 import { type MessagePort, receiveMessageOnPort, workerData } from "node:worker_threads"
 import { Bells, LaneSleep } from "./bells.ts"
 import type { Millis } from "./domains/domain.ts"
+import type { RealmBook } from "./domains/realms.ts"
+import { refuse } from "./domains/views/common.ts"
+import type { Query } from "./domains/views/index.ts"
 import {
   type DurableMessage,
   type DurableRequest,
@@ -12,6 +15,8 @@ import {
   stackOf,
 } from "./durable.ts"
 import type { DurableLane } from "./engine/durable.ts"
+import type { Asked } from "./engine/engine.ts"
+import { Tally } from "./engine/tally.ts"
 import { shrinkHeap } from "./heap.ts"
 import { LogKeeper } from "./storage/checkpoint.ts"
 import { Database, StorageError } from "./storage/database.ts"
@@ -25,6 +30,9 @@ const FENCES_PER_SECOND = 1_048_576
 const FENCES_AGAIN_MS = 1_000
 /** The longest sleep: a sign of life is due after it. */
 const SLEEP_MS_MAX = 1_000
+/** Queries of operators answered before clients have their turn again. */
+const QUERIES_PER_TURN = 16
+
 class DurableThread {
   private readonly port: MessagePort
   private readonly bells: Bells
@@ -34,11 +42,15 @@ class DurableThread {
   private readonly database: Database
   private readonly keeper: LogKeeper | null
   private readonly lane: DurableLane
+  private readonly book: RealmBook
+  /** What operators ask, in the order in which it came. */
+  private readonly queries: Extract<Asked, { kind: "query" }>[] = []
+  private readonly tally: Tally
   private close = false
   /** When fencing tokens are to be set aside; null: not now. */
   private fencesDueMs: Millis | null = null
 
-  constructor({ port, folder, limits, bells, pollMs, checkpointCells }: DurableStart) {
+  constructor({ port, folder, limits, bells, pollMs, checkpointCells, tally, realmCells }: DurableStart) {
     this.port = port
     this.folder = folder
     this.bells = new Bells(bells)
@@ -49,16 +61,25 @@ class DurableThread {
       folder === null
         ? null
         : new LogKeeper(this.database, new Int32Array(checkpointCells), () => this.say({ kind: "copier" }))
-    const { lane, load } = durableLane(this.database, limits, this.world, writable => {
-      this.say({ kind: "writable", writable })
-    })
+    this.tally = new Tally(tally)
+    const onWritable = (writable: boolean): void => this.say({ kind: "writable", writable })
+    const { lane, book, load } = durableLane(
+      this.database,
+      limits,
+      this.world,
+      this.tally,
+      onWritable,
+      realmCells,
+    )
     this.lane = lane
+    this.book = book
     this.giveFences()
     for (const share of load()) {
       this.beat()
       this.say({ kind: "progress", share })
     }
     shrinkHeap()
+    this.tellRealms()
     this.say({ kind: "ready", storageId: storageId(this.database) })
   }
 
@@ -87,6 +108,7 @@ class DurableThread {
   /** Takes everything that has arrived by now, and what is due. */
   private work(): void {
     const batches: Uint8Array[] = []
+    const commands: Extract<Asked, { kind: "command" }>[] = []
     for (
       let got = receiveMessageOnPort(this.port);
       got !== undefined;
@@ -95,16 +117,46 @@ class DurableThread {
       const message = got.message as Uint8Array | DurableRequest
       if (message === "close") this.close = true
       else if (message === "fences") this.fencesDueMs = this.world.now()
-      else batches.push(message)
+      else if (message instanceof Uint8Array) batches.push(message)
+      else if (message.kind === "command") commands.push(message)
+      else this.queries.push(message)
     }
+    this.tally.add("batchesTaken", batches.length)
     const due = this.lane.nextDue()
     const now = this.world.now()
-    if (batches.length > 0 || (due !== null && due <= now)) {
-      const sent = this.lane.run(now, batches)
+    if (batches.length > 0 || commands.length > 0 || (due !== null && due <= now)) {
+      const outcomes: unknown[] = []
+      const orders = commands.map(({ command }) => command)
+      const sent = this.lane.run(now, batches, orders, outcomes)
       if (sent !== null) this.say(sent)
+      this.tellRealms()
+      for (const [at, { id }] of commands.entries()) this.say({ kind: "answer", id, value: outcomes[at] })
       this.keeper?.tend()
     }
+    this.answerSome()
     if (this.fencesDueMs !== null && this.fencesDueMs <= now) this.giveMoreFences()
+  }
+
+  /** Answers what operators ask, a few at a time, so that clients come between. */
+  private answerSome(): void {
+    for (const { id, query } of this.queries.splice(0, QUERIES_PER_TURN)) {
+      this.say({ kind: "answer", id, value: this.answerTo(query) })
+    }
+  }
+
+  private answerTo(query: Query): unknown {
+    try {
+      return this.lane.ask(query, this.world.now())
+    } catch (error) {
+      const asked = `${query.domain} ${query.name}`
+      this.world.log("error", "a query threw", { query: asked, stack: stackOf(error) })
+      return refuse("internal", "the query could not be answered")
+    }
+  }
+
+  private tellRealms(): void {
+    const changes = this.book.takeChanges()
+    if (changes.length > 0) this.say({ kind: "realms", changes })
   }
 
   /** Sleeps until the bell has rung again or something is due. */
@@ -113,6 +165,7 @@ class DurableThread {
       this.lane.nextDue() ?? Number.POSITIVE_INFINITY,
       this.fencesDueMs ?? Number.POSITIVE_INFINITY,
     )
+    if (this.queries.length > 0) return
     const sleepMs = Math.min(due - this.world.now(), SLEEP_MS_MAX)
     if (sleepMs > 0) this.sleeper.sleep(rung, sleepMs)
   }

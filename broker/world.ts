@@ -12,6 +12,8 @@ export type Log = (level: LogLevel, message: string, fields?: Readonly<Record<st
 export interface World {
   /** Milliseconds since the epoch; never falls, even when the machine's clock does. */
   now(): Millis
+  /** Milliseconds that never jump, with fractions, the same in all threads; only for measuring. */
+  elapsedMs(): number
   /** A random integer from 1 to 2^53−1. */
   random(): number
   /** Runs the work after so many milliseconds; returns what calls it off. */
@@ -35,6 +37,7 @@ export function realWorld(log: Log): World {
       if (now > last) last = now
       return last
     },
+    elapsedMs: () => Number(process.hrtime.bigint()) / 1e6,
     random: () => {
       for (;;) {
         if (used === POOL_BYTES) {

@@ -20,6 +20,7 @@ export function addHealth(program: Command): void {
     .addHelpText("after", "\nA certificate of your own is trusted where NODE_EXTRA_CA_CERTS names its file.")
     .option("--url <url>", "where it listens", urlFromEnvironment())
     .action(async ({ url }: { url: string }) => {
+      if (!URL.canParse(url)) throw new Error(`${url} is no URL: it begins with http:// or https://`)
       const answer = await fetch(new URL("/readyz", url), { signal: AbortSignal.timeout(TIMEOUT_MS) }).catch(
         (error: unknown) => {
           const cause =

@@ -4,8 +4,7 @@
 import { randomBytes } from "node:crypto"
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { type Command, Option } from "commander"
-import { Broker } from "../broker/broker.ts"
+import { type Command, type CommanderError, Option } from "commander"
 import {
   type Config,
   fileKeyOf,
@@ -16,14 +15,23 @@ import {
   type OptionName,
   readConfigFile,
 } from "../broker/config.ts"
-import { openLog } from "../broker/log.ts"
+import { nearest } from "../broker/hint.ts"
 import type { BoundPort } from "../broker/transport/port.ts"
-import { realWorld } from "../broker/world.ts"
 import { pageFolder } from "./page.ts"
 import { DEVELOPMENT_SECRET_FILE, mintToken } from "./token.ts"
 import { version } from "./version.ts"
 
 const DAY_SECONDS = 86_400
+
+/** The broker's code, loaded only once the configuration is right: the other verbs do without it. */
+async function product() {
+  const [{ Broker }, { openLog }, { realWorld }] = await Promise.all([
+    import("../broker/broker.ts"),
+    import("../broker/log.ts"),
+    import("../broker/world.ts"),
+  ])
+  return { Broker, openLog, realWorld }
+}
 
 /** A default as the help page shows it. */
 function shown(value: unknown): string {
@@ -60,10 +68,20 @@ export function addServe(program: Command): void {
     .description("run the broker in the foreground")
     .option("--config <file>", "configuration file, also FITZ_CONFIG_FILE")
     .addHelpText("after", optionsHelp())
+  const flags: string[] = []
   for (const name of Object.keys(OPTIONS) as OptionName[]) {
     const flag = flagOf(name)
-    if (flag !== null) serve.addOption(new Option(`${flag} <value>`).hideHelp())
+    if (flag === null) continue
+    flags.push(flag)
+    serve.addOption(new Option(`${flag} <value>`).hideHelp())
   }
+  // The library suggests no option that its own help does not show.
+  serve.exitOverride((error: CommanderError) => {
+    const [, unknown] = /unknown option '(--[^'=]+)/.exec(error.message) ?? []
+    const near = unknown === undefined ? null : nearest(unknown, flags)
+    if (near !== null) process.stderr.write(`(Did you mean ${near}?)\n`)
+    throw error
+  })
   serve.action(async () => {
     await run(serve.opts<Record<string, string | undefined>>())
   })
@@ -71,6 +89,7 @@ export function addServe(program: Command): void {
 
 async function run(given: Readonly<Record<string, string | undefined>>): Promise<void> {
   const config = await configure(given)
+  const { Broker, openLog, realWorld } = await product()
   const world = realWorld(await openLog({ level: config.logLevel, format: config.logFormat }))
   // From here on: as the first process of a container nothing else would end this one.
   const signal = new AbortController()

@@ -1,7 +1,8 @@
-// `fitz token`: mints HS256 tokens for development. The secret comes from the environment or a file, never
-// from an argument, which everybody on the machine could read.
+// `fitz token`: mints HS256 tokens for development, and API keys whose digests go into a file. A secret comes
+// from the environment, a file or standard input, never from an argument, which everybody could read.
 
-import { existsSync, readFileSync } from "node:fs"
+import { createHash, randomBytes } from "node:crypto"
+import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { type Command, InvalidArgumentError } from "commander"
 import { SignJWT } from "jose"
@@ -50,6 +51,21 @@ export function parseDuration(text: string): number {
   return seconds
 }
 
+/** Permissions of the admin surface; everything else is a pattern with an access. */
+const ADMIN_PERMISSIONS = ["admin", "admin:*", "admin:read", "admin:write", "metrics:read", "data:read"]
+
+/** Throws where an entry is neither a data-plane permission nor one of the admin surface. */
+function checkPermissions(entries: readonly string[]): void {
+  for (const entry of entries) {
+    if (ADMIN_PERMISSIONS.includes(entry)) continue
+    const parsed = parsePermission(entry, false)
+    if (parsed === null || typeof parsed === "string") {
+      const why = parsed ?? `it is neither a pattern nor one of ${ADMIN_PERMISSIONS.join(", ")}`
+      throw new Error(`${JSON.stringify(entry)} is no permission: ${why}`)
+    }
+  }
+}
+
 /** The secret that a broker started in this environment would use. */
 function secretFor(dataFolder: string): string {
   const { FITZ_JWT_HMAC_SECRET: secret, FITZ_JWT_HMAC_SECRET_FILE: secretFile } = process.env
@@ -76,9 +92,9 @@ interface TokenFlags {
 }
 
 export function addToken(program: Command): void {
-  program
+  const token = program
     .command("token")
-    .description("mint a development token")
+    .description("mint a development token; `fitz token key` makes an API key")
     .option("--subject <name>", "sub: who it is for", "dev")
     .option("--identity <name>", "identity that the route family map looks up", "dev")
     .option(
@@ -89,7 +105,7 @@ export function addToken(program: Command): void {
     .option("--audience <name>", "aud", audienceFromEnvironment())
     .option(
       "--permission <pattern#access...>",
-      "what it allows, e.g. 'queue://jobs/**#write' (default: everything)",
+      "what it allows, e.g. 'queue://jobs/**#write' or admin:read (default: everything on the data plane)",
     )
     .option("--expires-in <duration>", "90s, 15m, 8h, 30d", parseDuration, 3_600)
     .option(
@@ -99,12 +115,7 @@ export function addToken(program: Command): void {
     )
     .action(async (flags: TokenFlags) => {
       const permissions = flags.permission ?? null
-      for (const entry of permissions ?? []) {
-        const parsed = parsePermission(entry, false)
-        if (parsed === null || typeof parsed === "string") {
-          throw new Error(`${JSON.stringify(entry)} is no permission: ${parsed ?? "it names no scheme"}`)
-        }
-      }
+      checkPermissions(permissions ?? [])
       const token = await mintToken({
         secret: secretFor(flags.data),
         audience: flags.audience,
@@ -117,9 +128,80 @@ export function addToken(program: Command): void {
       })
       process.stdout.write(`${token}\n`)
     })
+  addKey(token)
+}
+
+/** Shorter keys could be guessed; the broker takes none (broker/apikeys.ts). */
+const API_KEY_LENGTH_MIN = 24
+
+/** An entry of the broker's file of API keys. */
+interface ApiKey {
+  readonly id: string
+  readonly sha256: string
+  readonly permissions: readonly string[]
+}
+
+interface KeyFlags {
+  readonly id: string
+  readonly permission: readonly string[]
+  readonly file?: string
+  readonly stdin?: true
+}
+
+/** Makes an API key. The key is shown once; what is kept is its digest. */
+function addKey(token: Command): void {
+  token
+    .command("key")
+    .description("make an API key: prints it once, and keeps only its digest")
+    .requiredOption("--id <name>", "name of the key, as it stands in the audit")
+    .requiredOption("--permission <permission...>", "what it allows, e.g. admin:read or metrics:read")
+    .option("--file <file>", "add the digest to this file, the broker's FITZ_API_KEYS_FILE")
+    .option("--stdin", "take the key from standard input instead of making one")
+    .action((flags: KeyFlags) => {
+      checkPermissions(flags.permission)
+      const key =
+        flags.stdin === true
+          ? readFileSync(0, "utf8").replace(/\r?\n$/, "")
+          : `fitz_${randomBytes(32).toString("base64url")}`
+      if (key.length < API_KEY_LENGTH_MIN)
+        throw new Error(`an API key has at least ${API_KEY_LENGTH_MIN} characters`)
+      const entry: ApiKey = {
+        id: flags.id,
+        sha256: createHash("sha256").update(key).digest("hex"),
+        permissions: [...flags.permission],
+      }
+      if (flags.file === undefined) {
+        process.stdout.write(`${JSON.stringify({ key, entry })}\n`)
+        return
+      }
+      addToFile(flags.file, entry)
+      process.stdout.write(`${key}\n`)
+    })
+}
+
+/** Swapped in one piece: a broker that reads it meanwhile sees the old file or the new. */
+function addToFile(file: string, entry: ApiKey): void {
+  const known = existsSync(file) ? entriesOf(file) : []
+  if (known.some(({ id }) => id === entry.id))
+    throw new Error(`${file} holds a key named ${entry.id} already`)
+  const fresh = `${file}.new`
+  writeFileSync(fresh, `${JSON.stringify([...known, entry], null, 2)}\n`, { mode: 0o640 })
+  renameSync(fresh, file)
 }
 
 function audienceFromEnvironment(): string {
   const { FITZ_JWT_AUDIENCES: audiences, FITZ_JWT_AUDIENCE: audience } = process.env
   return (audiences ?? audience ?? "fitz").split(",")[0]!.trim()
+}
+
+/** What a file holds already; the broker looks closer. */
+function entriesOf(file: string): ApiKey[] {
+  let content: unknown
+  try {
+    content = JSON.parse(readFileSync(file, "utf8"))
+  } catch {
+    content = null // the next line says what is wrong, without quoting
+  }
+  if (!Array.isArray(content)) throw new Error(`${file} does not hold a list of API keys`)
+  return content as ApiKey[]
 }

@@ -6,32 +6,19 @@ import { createServer, type Server } from "node:http"
 import websocket from "@fastify/websocket"
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify"
 import type { Status } from "../engine/status.ts"
+import type { Api } from "./api.ts"
+import { errorBody, Refusal } from "./errors.ts"
+import type { Gate } from "./gate.ts"
 import type { Page } from "./page.ts"
 import { PROBES, registerProbes } from "./probes.ts"
+import { isApiPath } from "./route.ts"
 
+/** Where the application finds the admin API, whatever path was asked for. */
+const API = "/api"
 const REQUEST_ID = /^[\x21-\x7e]{1,128}$/
 /** Longer than the minute after which proxies commonly let go of an idle connection. */
 const KEEP_ALIVE_MS = 72_000
 const CHECK_EVERY_MS = 1_000
-
-/** Body of every error that is not a probe's (docs/PROTOCOL.md, H-2). */
-export interface HttpErrorBody {
-  readonly error: string
-  readonly code: string
-  readonly message: string
-  readonly request_id: string
-}
-
-const REASONS: Readonly<Record<number, string>> = {
-  400: "Bad Request",
-  403: "Forbidden",
-  404: "Not Found",
-  405: "Method Not Allowed",
-  413: "Payload Too Large",
-  426: "Upgrade Required",
-  500: "Internal Server Error",
-  503: "Service Unavailable",
-}
 
 function refuse(
   request: FastifyRequest,
@@ -40,7 +27,7 @@ function refuse(
   code: string,
   message: string,
 ): FastifyReply {
-  const body: HttpErrorBody = { error: REASONS[status] ?? "Error", code, message, request_id: request.id }
+  const body = errorBody(status, code, message, request.id)
   return reply.code(status).header("cache-control", "no-store").send(body)
 }
 
@@ -56,6 +43,10 @@ export interface HttpOptions {
   readonly status: Status
   /** Null: there is none. */
   readonly page: Page | null
+  readonly api: Api
+  readonly gate: Gate
+  /** Probes ask for a credential. */
+  readonly probeAuth: boolean
   readonly judgeUpgrade: UpgradeJudge
   readonly takeSocket: SocketTaker
   /** Largest WebSocket message. */
@@ -77,7 +68,7 @@ export interface HttpDoor {
 }
 
 export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
-  const { status, judgeUpgrade, takeSocket, messageBytesMax, closeTimeout } = options
+  const { status, api, gate, probeAuth, judgeUpgrade, takeSocket, messageBytesMax, closeTimeout } = options
   const { headerTimeoutMs, tlsOnly, onError } = options
   let server: Server | null = null
   const app = fastify({
@@ -99,6 +90,8 @@ export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
     },
     forceCloseConnections: true,
     routerOptions: { ignoreTrailingSlash: true },
+    // The API has a table of its own, which judges who asks before it says what there is.
+    rewriteUrl: request => (isApiPath(pathOf(request.url ?? "")) ? API : (request.url ?? "")),
     genReqId: request => {
       const given = request.headers["x-request-id"]
       return typeof given === "string" && REQUEST_ID.test(given) ? given : randomUUID()
@@ -129,9 +122,19 @@ export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
     }
     if (request.ws && path !== "/ws")
       return refuse(request, reply, 404, "not_found", "nothing to upgrade to here")
+    if (probeAuth && PROBES.includes(path)) await gate.admit(request)
   })
 
   registerProbes(app, status)
+
+  // Bodies are read by whoever wants one, once it is known who sends it.
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser("*", (_request, _payload, done) => done(null))
+  app.route({
+    method: ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
+    url: API,
+    handler: (request, reply) => api.handle(request, reply),
+  })
 
   for (const url of PROBES) {
     app.route({
@@ -167,6 +170,10 @@ export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
       refuse(request, reply, 404, "not_found", "there is nothing at this path"),
   )
   app.setErrorHandler((error: { statusCode?: number }, request, reply) => {
+    if (error instanceof Refusal) {
+      for (const [name, value] of Object.entries(error.headers)) reply.header(name, value)
+      return refuse(request, reply, error.status, error.code, error.message)
+    }
     const code = error.statusCode ?? 500
     if (code < 500) return refuse(request, reply, code, "invalid_request", "the request cannot be handled")
     onError(error, request)
@@ -174,4 +181,8 @@ export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
   })
   await app.ready()
   return { app, server: server! }
+}
+
+function pathOf(url: string): string {
+  return url.split("?", 1)[0]!
 }

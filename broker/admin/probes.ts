@@ -3,8 +3,9 @@
 
 import type { FastifyInstance, FastifyReply } from "fastify"
 import type { Status } from "../engine/status.ts"
+import { notReady } from "./v0.ts"
 
-export const PROBES = ["/healthz", "/livez", "/readyz", "/startupz", "/health"]
+export const PROBES = ["/healthz", "/livez", "/readyz", "/startupz", "/health", "/targetz"]
 
 function answer(reply: FastifyReply, healthy: boolean, body: object): FastifyReply {
   return reply
@@ -21,6 +22,22 @@ export function registerProbes(app: FastifyInstance, status: Status): void {
       return answer(reply, true, { status: "ok", version, uptime_ms: uptimeMs })
     })
   }
+
+  // For a hand-over between two brokers: whether this one is, or may become, the target (admin-api §23, B2).
+  app.get("/targetz", (_request, reply) => {
+    const { listening, draining, domainsReady, dead } = status
+    const ok = (good: boolean): string => (good ? "ok" : "not_ready")
+    const target = !draining && dead === null
+    return answer(reply, target, {
+      status: target ? "ok" : "not_ready",
+      checks: {
+        http_listener: ok(listening),
+        accepting_target_traffic: ok(status.open),
+        data_plane_ready: ok(status.ready),
+        storage_writer_lease: ok(domainsReady),
+      },
+    })
+  })
 
   app.get("/readyz", (_request, reply) => {
     const checks = {
@@ -57,15 +74,4 @@ export function registerProbes(app: FastifyInstance, status: Status): void {
       version: status.version,
     })
   })
-}
-
-function notReady(status: Status): object {
-  if (status.draining) return { code: "shutting_down", message: "the broker is being shut down" }
-  if (status.dead !== null) return { code: "not_ready", message: status.dead }
-  if (status.domainsReady) return { code: "not_ready", message: "the store does not take writes" }
-  return {
-    code: "not_ready",
-    message: "the store is being loaded",
-    detail: { replay_progress: status.loadProgress },
-  }
 }

@@ -217,6 +217,16 @@ export class Backlog {
     })
   }
 
+  /**
+   * Adds a message that was a dead letter: ready now, as one whose delay is over. `ripen` has to have been
+   * called for this moment. False: in this very moment its place has been passed, and it is ready in the next.
+   */
+  revive(id: number, body: Span, enqueuedAtMs: Millis, nowMs: Millis, journal: Journal): boolean {
+    const ready = this.drawnDueMs < nowMs
+    this.delay(id, body, enqueuedAtMs, ready ? nowMs : nowMs + 1, journal)
+    return ready
+  }
+
   private open(id: number, nowMs: Millis, dueMs: Millis | null, bytes: number): Segment {
     const segment = new Segment(
       { first: id, count: 0, enqueuedAtMs: nowMs, dueMs },
@@ -301,6 +311,26 @@ export class Backlog {
 
   private candidate(source: Candidate["source"], segment: Segment, index: number): Candidate {
     return { source, segment, index, bytes: spanLength(this.packOf(segment).record(index)) }
+  }
+
+  /**
+   * When the oldest of what is ready was enqueued, or null where nothing is. `knownMs` is what this said last:
+   * as long as the head of the log is not in memory, nothing was drawn from it.
+   */
+  oldestMs(knownMs: Millis | null): Millis | null {
+    const delay = this.delays[0]
+    const times = [
+      this.windowEnd < this.logEnd && this.window.length === 0 ? knownMs : this.oldestInWindowMs(),
+      delay !== undefined && delay.dueMs! <= this.ripeMs ? delay.enqueuedAtMs : null,
+      this.returns.first?.segment.enqueuedAtMs ?? null,
+    ].filter(ms => ms !== null)
+    return times.length === 0 ? null : Math.min(...times)
+  }
+
+  private oldestInWindowMs(): Millis | null {
+    const head = this.window[this.headAt]
+    const first = head !== undefined && this.headIndex >= head.count ? this.window[this.headAt + 1] : head
+    return first?.enqueuedAtMs ?? null
   }
 
   /** Takes what `peek` showed. Says how often its reservation has lapsed where that is known: it came back. */

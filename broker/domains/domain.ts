@@ -107,4 +107,14 @@ export interface Domain<Request, Reply> {
   flush?(context: Context): void
   /** The turn is committed: memory that only mattered for undoing may go. */
   committed?(): void
+  /** An operator looks: answered from counts and bounded pages. Changes nothing that a client could see. */
+  view?(query: never, now: Millis): unknown
+  /** An operator orders something; what becomes of it is the answer. */
+  command?(command: never, context: Context): unknown
+  /** The last request has come again with nothing in between, and its effects were repeated. */
+  again?(): void
+  /** Realms known by their use. */
+  realms?(): Iterable<string>
+  /** What the domain says of itself after a turn: one number for each of its names in figures.ts. */
+  figures(now: Millis): { readonly [name: string]: number }
 }

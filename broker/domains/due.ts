@@ -64,6 +64,19 @@ export class DueHeap<T extends Due> {
     for (let item = this.first(nowMs); item !== null; item = this.first(nowMs)) yield item
   }
 
+  /** How many are due at `nowMs`; looks at no more than those and their neighbours. */
+  countDue(nowMs: number): number {
+    let count = 0
+    const look = (at: number): void => {
+      if (at >= this.items.length || this.items[at]!.dueMs > nowMs) return
+      count++
+      look(2 * at + 1)
+      look(2 * at + 2)
+    }
+    look(0)
+    return count
+  }
+
   private rise(from: number): void {
     const items = this.items
     const item = items[from]!

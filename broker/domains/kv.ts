@@ -27,8 +27,9 @@ import {
   SCAN_PAIRS_MAX,
   writeKvNotice,
 } from "../../protocol/messages/kv.ts"
-import type { Route } from "../../protocol/route.ts"
+import { parseRoute, type Route } from "../../protocol/route.ts"
 import type { Budget } from "./budget.ts"
+import { Catalog, pageFrom, pageOf } from "./catalog.ts"
 import {
   type Context,
   type Domain,
@@ -39,9 +40,25 @@ import {
   Unfinished,
 } from "./domain.ts"
 import { type Due, DueHeap } from "./due.ts"
+import type { Figures } from "./figures.ts"
 import { type KeyBounds, Overlay, type OverlayEntry } from "./overlay.ts"
 import { Owners } from "./owners.ts"
+import { Rate, sumOf, Tallies } from "./rates.ts"
+import { Realms } from "./realms.ts"
 import { type RegistrationLimits, Registrations, subscribe, unsubscribe } from "./registrations.ts"
+
+import { Timeline } from "./timeline.ts"
+import { type Found, type Page, type PageAsk, type PlaceAsk, type Refused, refuse } from "./views/common.ts"
+import type {
+  KvAnswers,
+  KvCommand,
+  KvOutcomes,
+  KvQuery,
+  KvResource,
+  KvStats,
+  KvTransactionRow,
+  StoredPair,
+} from "./views/kv.ts"
 
 /** What a transaction has changed: ranges go first, then single keys. Keys are binary text. */
 export interface KvChanges {
@@ -54,18 +71,36 @@ export interface KvChanges {
  * number; a replaced value is kept under the number of the commit that replaced it.
  */
 export interface KvStore {
-  /** The resource's id, or null where nothing was ever stored in it. */
-  find(family: number, route: Route): number | null
+  /** The resource, or null where nothing was ever stored in it. */
+  find(family: number, route: Route): StoredKv | null
   create(family: number, route: Route): number
+  /** Stored keys, all resources together. */
+  keyCount(): number
   get(resource: number, key: Uint8Array): Uint8Array | null
   /** Up to `max` pairs within the bounds, ascending or descending. */
   scan(resource: number, bounds: KeyBounds, reverse: boolean, max: number): readonly KvPair[]
-  /** With `keep`, replaced values stay readable for snapshots up to `keep.newest`. */
+  /**
+   * With `keep`, replaced values stay readable for snapshots up to `keep.newest`. Says by how many the keys
+   * have become more.
+   */
   apply(
     resource: number,
     changes: KvChanges,
     keep: { readonly commit: number; readonly newest: number } | null,
-  ): void
+  ): number
+  /** All resources that hold keys. */
+  all(): Iterable<{ readonly family: number; readonly route: string; readonly keys: number }>
+  /** Resources of an area that hold keys, by name; those of several families together. */
+  resources(
+    family: number | null,
+    realm: string,
+    area: string,
+    page: PageAsk,
+  ): readonly { readonly resource: string; readonly keys: number }[]
+  /** How many names `resources` has in all. */
+  countResources(family: number | null, realm: string, area: string): number
+  /** Families in which a resource is stored. */
+  families(route: Route): readonly number[]
   /** The value that the snapshot sees instead of the stored one: null for no value, undefined for none instead. */
   past(resource: number, snapshot: number, key: Uint8Array): Uint8Array | null | undefined
   /** The same for a stretch of keys; `value` null where the snapshot sees no value. */
@@ -80,6 +115,11 @@ export interface KvStore {
   dropPast(resource: number, commit: number): boolean
 }
 
+export interface StoredKv {
+  readonly id: number
+  readonly keys: number
+}
+
 export interface KvLimits extends RegistrationLimits {
   /** Open transactions of one client. */
   readonly openTransactionsMax: number
@@ -92,6 +132,8 @@ interface Resource {
   readonly route: Route
   /** 0 until something is stored in it. */
   id: number
+  /** Committed keys. */
+  keys: number
   writer: Transaction | null
   readonly readers: Set<Transaction>
   /** The last commit that changed it, as far as its open snapshots need to know. */
@@ -110,7 +152,47 @@ interface Transaction extends Due {
   /** Mutating operations so far. */
   mutations: number
   bytes: number
+  readonly startedMs: Millis
+  /** All operations so far. */
+  operations: number
+  readonly tally: Tally
 }
+
+/** Numbers of one realm. */
+class Tally {
+  readonly get = new Rate()
+  readonly put = new Rate()
+  readonly delete = new Rate()
+  readonly scan = new Rate()
+  readonly other = new Rate()
+  active = 0
+  committed = 0
+  rolledBack = 0
+  conflicts = 0
+  keys = 0
+}
+
+/** How many resources of an area hold keys. */
+interface Area {
+  resources: number
+}
+
+type Counted = "get" | "put" | "delete" | "scan" | "other"
+
+const COUNTED: Readonly<Record<KvRequest["op"], Counted>> = {
+  begin: "other",
+  commit: "other",
+  rollback: "other",
+  get: "get",
+  put: "put",
+  insert: "put",
+  delete: "delete",
+  deleteRange: "delete",
+  scan: "scan",
+  subscribe: "other",
+  unsubscribe: "other",
+}
+const ROWS_SHOWN_BYTES = 1024 * 1024
 
 /** Replaced values to be dropped once no snapshot needs them. */
 interface Leftover {
@@ -139,15 +221,42 @@ export class KvDomain implements Domain<KvRequest, Reply> {
   private leftoversDueMs: Millis = 0
   /** Commits so far in this process: what snapshots are counted by. */
   private commits = 0
+  private readonly counted = { keys: 0, rollbacks: 0 }
 
-  constructor(limits: KvLimits, store: KvStore, uncommitted: Budget) {
+  private readonly tallies = new Tallies(
+    () => new Tally(),
+    tally => tally.active === 0 && tally.keys === 0,
+    (into, from) => {
+      for (const name of ["get", "put", "delete", "scan", "other"] as const)
+        into[name].total += from[name].total
+      into.committed += from.committed
+      into.rolledBack += from.rolledBack
+      into.conflicts += from.conflicts
+    },
+  )
+  private readonly areas = new Catalog<Area>()
+  private readonly timeline = new Timeline()
+
+  constructor(limits: KvLimits, store: KvStore, uncommitted: Budget, realms = new Realms()) {
     this.limits = limits
     this.store = store
     this.uncommitted = uncommitted
-    this.registrations = new Registrations(limits, KV_FAULTS.subscriptionLimit)
+    this.registrations = new Registrations(limits, KV_FAULTS.subscriptionLimit, realms)
+    this.counted.keys = store.keyCount()
+  }
+
+  /** Counts what is stored. */
+  load(): void {
+    for (const { family, route, keys } of this.store.all()) {
+      const [realm, area] = segmentsOf(route)
+      this.tallies.of(family, realm).keys += keys
+      this.countResource(family, realm, area, 1)
+    }
   }
 
   handle(request: KvRequest, session: Session, context: Context): Outcome<Reply> {
+    const about = "pattern" in request ? request.pattern : request.route
+    this.tallies.of(session.family, about.segments[0]!)[COUNTED[request.op]].add(context.now)
     if (request.op === "begin") return this.begin(request, session, context)
     if (request.op === "subscribe") return subscribe(this.registrations, session, request.pattern, context)
     if (request.op === "unsubscribe")
@@ -158,6 +267,7 @@ export class KvDomain implements Domain<KvRequest, Reply> {
       return KV_FAULTS.invalidRequest.because("the transaction belongs to another resource")
     }
     transaction.dueMs = context.now + this.limits.idleMs
+    transaction.operations++
     this.idle.moved(transaction)
     switch (request.op) {
       case "get":
@@ -167,7 +277,7 @@ export class KvDomain implements Domain<KvRequest, Reply> {
       case "commit":
         return this.commit(transaction, context)
       case "rollback":
-        this.end(transaction, context)
+        this.rollBack(transaction, context)
         return null
     }
     if (!transaction.writes) return KV_FAULTS.readOnly
@@ -185,7 +295,13 @@ export class KvDomain implements Domain<KvRequest, Reply> {
   private begin(request: KvBegin, session: Session, context: Context): number | Fault {
     const { route, writes, sync } = request
     const resource = this.resource(session.family, route)
-    if (writes && resource.writer !== null) return KV_FAULTS.isolationConflict
+    const tally = this.tallies.of(session.family, route.segments[0]!)
+    if (writes && resource.writer !== null) {
+      tally.conflicts++
+      const what = "a second writer was refused"
+      this.timeline.note("failure", context.now, session.family, route.segments, what)
+      return KV_FAULTS.isolationConflict
+    }
     if (this.owners.count(session.id) >= this.limits.openTransactionsMax) {
       return KV_FAULTS.busy.because("this client has too many open transactions")
     }
@@ -201,6 +317,9 @@ export class KvDomain implements Domain<KvRequest, Reply> {
       overlay: new Overlay(),
       mutations: 0,
       bytes: 0,
+      startedMs: context.now,
+      operations: 0,
+      tally,
       dueMs: context.now + this.limits.idleMs,
       heapAt: -1,
     }
@@ -264,8 +383,12 @@ export class KvDomain implements Domain<KvRequest, Reply> {
 
   private commit(transaction: Transaction, context: Context): null | Fault {
     this.end(transaction, context)
-    if (transaction.mutations === 0) return null
+    if (transaction.mutations === 0) {
+      transaction.tally.committed++
+      return null
+    }
     if (!context.writable) return KV_FAULTS.backend
+    transaction.tally.committed++
     const { resource, overlay } = transaction
     if (resource.id === 0) {
       context.journal.assign(resource, { id: this.store.create(resource.family, resource.route) })
@@ -274,7 +397,9 @@ export class KvDomain implements Domain<KvRequest, Reply> {
     let newest = -1
     for (const reader of resource.readers) newest = Math.max(newest, reader.snapshot)
     const changes = { deleted: overlay.deleted, changed: overlay.changed }
-    this.store.apply(resource.id, changes, newest < 0 ? null : { commit, newest })
+    const added = this.store.apply(resource.id, changes, newest < 0 ? null : { commit, newest })
+    if (added !== 0) this.countKeys(resource, added, context)
+    context.journal.assign(this.counted, { keys: this.counted.keys + added })
     this.commits = commit
     context.journal.undo(() => {
       this.commits = commit - 1
@@ -288,6 +413,31 @@ export class KvDomain implements Domain<KvRequest, Reply> {
       context.emit({ kind: "notify", type: KV_NOTIFY, followers, tail: spanOf(writer.written) })
     }
     return null
+  }
+
+  private countKeys(resource: Resource, added: number, context: Context): void {
+    const { family, route, keys } = resource
+    const [realm, area] = route.segments as readonly [string, string]
+    const tally = this.tallies.of(family, realm)
+    resource.keys = keys + added
+    tally.keys += added
+    const by = (resource.keys > 0 ? 1 : 0) - (keys > 0 ? 1 : 0)
+    if (by !== 0) this.countResource(family, realm, area, by)
+    context.journal.undo(() => {
+      resource.keys = keys
+      tally.keys -= added
+      if (by !== 0) this.countResource(family, realm, area, -by)
+    })
+  }
+
+  private countResource(family: number, realm: string, area: string, by: number): void {
+    const segments = [realm, area, ""]
+    const known = this.areas.get(family, segments)
+    if (known === undefined) this.areas.add(family, segments, { resources: by })
+    else {
+      known.resources += by
+      if (known.resources === 0) this.areas.remove(family, segments)
+    }
   }
 
   private scan(transaction: Transaction, request: KvScan): Outcome<KvPage> {
@@ -369,11 +519,16 @@ export class KvDomain implements Domain<KvRequest, Reply> {
   }
 
   expire(context: Context): void {
-    for (const transaction of this.idle.dueAt(context.now)) this.end(transaction, context)
+    for (const transaction of this.idle.dueAt(context.now)) {
+      this.rollBack(transaction, context)
+      const { family, route } = transaction.resource
+      const what = "transaction # lay idle and was rolled back"
+      this.timeline.note("failure", context.now, family, route.segments, what, transaction.id)
+    }
   }
 
   leave(session: SessionId, context: Context): void {
-    for (const transaction of this.owners.of(session)) this.end(transaction, context)
+    for (const transaction of this.owners.of(session)) this.rollBack(transaction, context)
     this.registrations.leave(session, context)
   }
 
@@ -405,6 +560,18 @@ export class KvDomain implements Domain<KvRequest, Reply> {
     })
   }
 
+  figures(): Figures<"kv"> {
+    const { keys, rollbacks } = this.counted
+    return { transactions_active: this.transactions.size, keys_total: keys, rollbacks_total: rollbacks }
+  }
+
+  /** The transaction ends without a commit. */
+  private rollBack(transaction: Transaction, context: Context): void {
+    context.journal.assign(this.counted, { rollbacks: this.counted.rollbacks + 1 })
+    transaction.tally.rolledBack++
+    this.end(transaction, context)
+  }
+
   /** The transaction is over, however; what it held is free. */
   private end(transaction: Transaction, context: Context): void {
     this.erase(transaction)
@@ -433,10 +600,12 @@ export class KvDomain implements Domain<KvRequest, Reply> {
   private resource(family: number, route: Route): Resource {
     const known = this.resources.get(family)?.get(route.text)
     if (known !== undefined) return known
+    const stored = this.store.find(family, route)
     return {
       family,
       route,
-      id: this.store.find(family, route) ?? 0,
+      id: stored?.id ?? 0,
+      keys: stored?.keys ?? 0,
       writer: null,
       readers: new Set(),
       lastCommit: 0,
@@ -454,6 +623,7 @@ export class KvDomain implements Domain<KvRequest, Reply> {
     if (transaction.writes) resource.writer = transaction
     else resource.readers.add(transaction)
     this.transactions.set(transaction.id, transaction)
+    transaction.tally.active++
     this.idle.add(transaction)
     this.owners.add(transaction.session, transaction)
   }
@@ -468,9 +638,253 @@ export class KvDomain implements Domain<KvRequest, Reply> {
       if (family?.size === 0) this.resources.delete(resource.family)
     }
     this.transactions.delete(transaction.id)
+    transaction.tally.active--
     this.idle.remove(transaction)
     this.owners.remove(transaction.session, transaction)
   }
+
+  // ── operators ──────────────────────────────────────────────────────────────────────────────────────────
+
+  *realms(): Generator<string> {
+    yield* this.areas.realms(null)
+    for (const [realm, tally] of this.tallies.realms()) if (tally.active > 0) yield realm
+  }
+
+  command(command: KvCommand, context: Context): KvOutcomes[keyof KvOutcomes] {
+    const transaction = this.transactions.get(command.transaction)
+    if (transaction === undefined) return refuse("not_found", "there is no such open transaction")
+    this.rollBack(transaction, context)
+    const { family, route } = transaction.resource
+    const what = "transaction # was rolled back by an operator"
+    this.timeline.note("transition", context.now, family, route.segments, what, transaction.id)
+    return { session: transaction.session }
+  }
+
+  view(query: KvQuery, now: Millis): KvAnswers[keyof KvAnswers] {
+    switch (query.name) {
+      case "realms":
+        return pageOf(this.areas.realms(query.family), query.page)
+      case "areas":
+        return pageOf(this.areas.areas(query.family, query.realm), query.page)
+      case "resources":
+        return this.resourcePage(query)
+      case "events":
+        return this.timeline.of(query.place, query.limit)
+      case "search":
+        return this.search(query)
+      case "stats":
+        return this.stats(query.family, query.realm, now)
+      case "transactions":
+        return this.transactionPage(query, now)
+      case "resource":
+        return this.resourceOf(query.place)
+      case "value":
+        return this.valueOf(query)
+      case "rows":
+        return this.rowsOf(query)
+    }
+  }
+
+  private stats(family: number | null, realm: string | null, now: Millis): KvStats {
+    const tallies = this.tallies.select(family, realm)
+    const perSecond = (name: Counted): number => sumOf(tallies, tally => tally[name].perSecond(now))
+    const by = {
+      get: perSecond("get"),
+      put: perSecond("put"),
+      delete: perSecond("delete"),
+      scan: perSecond("scan"),
+    }
+    const keysByRealm: Record<string, number> = {}
+    for (const name of realm === null ? this.areas.realms(family) : [realm]) {
+      const keys = sumOf(this.tallies.select(family, name), tally => tally.keys)
+      if (keys > 0) keysByRealm[name] = keys
+    }
+    return {
+      transactionsActive: sumOf(tallies, tally => tally.active),
+      committed: sumOf(tallies, tally => tally.committed),
+      rolledBack: sumOf(tallies, tally => tally.rolledBack),
+      conflicts: sumOf(tallies, tally => tally.conflicts),
+      keys: sumOf(tallies, tally => tally.keys),
+      keysByRealm,
+      operations: { all: by.get + by.put + by.delete + by.scan + perSecond("other"), by },
+    }
+  }
+
+  private openIn(family: number | null, route: Route): Transaction[] {
+    const resources = [...this.resources].flatMap(([number, routes]) => {
+      const resource = family === null || family === number ? routes.get(route.text) : undefined
+      return resource === undefined ? [] : [resource]
+    })
+    return resources
+      .flatMap(({ writer, readers }) => [...(writer === null ? [] : [writer]), ...readers])
+      .sort((a, b) => a.startedMs - b.startedMs || a.id - b.id)
+  }
+
+  private transactionPage(
+    { place, realm, family, page }: Extract<KvQuery, { name: "transactions" }>,
+    now: Millis,
+  ): Page<KvTransactionRow> {
+    const route = place === null ? null : routeOf(place)
+    const shown = (transaction: Transaction): KvTransactionRow => ({
+      id: transaction.id,
+      family: transaction.resource.family,
+      session: transaction.session,
+      segments: transaction.resource.route.segments,
+      writes: transaction.writes,
+      startedMs: transaction.startedMs,
+      operations: transaction.operations,
+      idleMs: now - (transaction.dueMs - this.limits.idleMs),
+    })
+    if (place !== null) {
+      const { total, rows } = pageOf(route === null ? [] : this.openIn(place.family, route), page)
+      return { total, rows: rows.map(shown) }
+    }
+    const active = sumOf(this.tallies.select(family, realm), tally => tally.active)
+    const { total, rows } = pageFrom(this.openOf(family, realm), active, page)
+    return { total, rows: rows.map(shown) }
+  }
+
+  private *openOf(family: number | null, realm: string | null): Generator<Transaction> {
+    for (const transaction of this.transactions.values()) {
+      const { resource } = transaction
+      if (family !== null && resource.family !== family) continue
+      if (realm === null || resource.route.segments[0] === realm) yield transaction
+    }
+  }
+
+  private resourcePage({
+    family,
+    realm,
+    area,
+    page,
+  }: Extract<KvQuery, { name: "resources" }>): Page<KvResource> {
+    const counts = this.areas.leaves(family, [realm, area, ""])
+    // Names in one family are counted already; those of several have to be told apart.
+    const total =
+      counts.length <= 1 ? (counts[0]?.resources ?? 0) : this.store.countResources(family, realm, area)
+    const rows = this.store.resources(family, realm, area, page).map(({ resource, keys }) => {
+      const route = routeOf({ family, realm, area, resource })
+      const transactionsActive = route === null ? 0 : this.openIn(family, route).length
+      return { resource, keys, transactionsActive }
+    })
+    return { total, rows }
+  }
+
+  private resourceOf(place: PlaceAsk): KvResource {
+    const route = routeOf(place)
+    const { resource, family } = place
+    if (route === null) return { resource, keys: 0, transactionsActive: 0 }
+    const families = family === null ? this.store.families(route) : [family]
+    return {
+      resource,
+      keys: sumOf(families, one => this.store.find(one, route)?.keys ?? 0),
+      transactionsActive: this.openIn(family, route).length,
+    }
+  }
+
+  /** The one stored resource that a place names. */
+  private storedAt(place: PlaceAsk): { family: number; id: number } | Refused {
+    const route = routeOf(place)
+    const families = route === null ? [] : this.store.families(route)
+    const wanted = families.filter(family => place.family === null || family === place.family)
+    const [family] = wanted
+    if (route === null || family === undefined) return refuse("not_found", "nothing is stored here")
+    if (wanted.length > 1) return refuse("ambiguous_target", "several families store this resource: name one")
+    return { family, id: this.store.find(family, route)!.id }
+  }
+
+  private valueOf({ place, key, bytesMax }: Extract<KvQuery, { name: "value" }>): StoredPair | Refused {
+    const stored = this.storedAt(place)
+    if ("refused" in stored) return stored
+    const value = this.store.get(stored.id, key)
+    if (value === null) return refuse("not_found", "there is no such key")
+    return { family: stored.family, key, value: value.slice(0, bytesMax), valueBytes: value.length }
+  }
+
+  private rowsOf({
+    place,
+    prefix,
+    after,
+    limit,
+    bytesMax,
+  }: Extract<KvQuery, { name: "rows" }>): KvAnswers["rows"] {
+    const stored = this.storedAt(place)
+    if ("refused" in stored) return stored
+    const low = textOfKey(after ?? prefix)
+    const bounds = {
+      low,
+      lowInclusive: after === null,
+      high: endOfPrefix(textOfKey(prefix)),
+      highInclusive: false,
+    }
+    const pairs: StoredPair[] = []
+    let bytes = 0
+    for (const { key, value } of this.store.scan(stored.id, bounds, false, limit + 1)) {
+      if (pairs.length === limit || bytes > ROWS_SHOWN_BYTES) return { pairs, more: true }
+      const shown = value.slice(0, bytesMax)
+      bytes += key.length + shown.length
+      pairs.push({ family: stored.family, key, value: shown, valueBytes: value.length })
+    }
+    return { pairs, more: false }
+  }
+
+  private search({ text, realm, limit }: Extract<KvQuery, { name: "search" }>): KvAnswers["search"] {
+    const found: Found[] = []
+    const transaction = this.transactions.get(Number(text))
+    if (transaction !== undefined && (realm === null || transaction.resource.route.segments[0] === realm)) {
+      found.push({
+        domain: "kv",
+        kind: "transaction",
+        title: `transaction ${transaction.id}`,
+        summary: `${transaction.writes ? "writes" : "reads"} ${transaction.resource.route.text}`,
+        healthy: true,
+        path: `${pathOf(transaction.resource.route.segments)}/transactions`,
+        fields: ["tx_id"],
+      })
+    }
+    const realms = realm === null ? this.areas.realms(null) : [realm]
+    for (const name of realms.slice(0, SEARCHED_MAX)) {
+      for (const area of this.areas.areas(null, name)) {
+        if (!`kv://${name}/${area}/`.includes(text)) continue
+        if (found.length >= limit) return { found, truncated: true }
+        found.push({
+          domain: "kv",
+          kind: "area",
+          title: `kv://${name}/${area}`,
+          summary: "an area with stored resources",
+          healthy: true,
+          path: `kv/realms/${encodeURIComponent(name)}/areas/${encodeURIComponent(area)}/resources`,
+          fields: ["route"],
+        })
+      }
+    }
+    return { found, truncated: realms.length > SEARCHED_MAX }
+  }
+}
+
+const SEARCHED_MAX = 10_000
+
+function segmentsOf(route: string): readonly [string, string, string] {
+  return route.slice(route.indexOf("://") + 3).split("/") as unknown as readonly [string, string, string]
+}
+
+function routeOf({ realm, area, resource }: PlaceAsk): Route | null {
+  const route = parseRoute(`kv://${realm}/${area}/${resource}`, "kv")
+  return typeof route === "string" ? null : route
+}
+
+function pathOf(segments: readonly string[]): string {
+  const [realm, area, resource] = segments.map(encodeURIComponent)
+  return `kv/realms/${realm}/areas/${area}/resources/${resource}`
+}
+
+/** The first key after all that begin with the prefix; null: there is no end. */
+function endOfPrefix(prefix: string): string | null {
+  for (let at = prefix.length - 1; at >= 0; at--) {
+    const code = prefix.charCodeAt(at)
+    if (code < 0xff) return prefix.slice(0, at) + String.fromCharCode(code + 1)
+  }
+  return null
 }
 
 interface ScanWalk {

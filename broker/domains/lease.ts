@@ -18,10 +18,25 @@ import {
   writeLeaseNotice,
 } from "../../protocol/messages/lease.ts"
 import type { Route } from "../../protocol/route.ts"
+import { Catalog, pageOf } from "./catalog.ts"
 import type { Context, Domain, Millis, Outcome, Session, SessionId } from "./domain.ts"
 import { type Due, DueHeap } from "./due.ts"
+import type { Figures } from "./figures.ts"
 import { Owners } from "./owners.ts"
+import { Rate, sumOf, Tallies } from "./rates.ts"
+import { Realms } from "./realms.ts"
 import { type RegistrationLimits, Registrations, subscribe, unsubscribe } from "./registrations.ts"
+import { Timeline } from "./timeline.ts"
+import { type Found, type PlaceAsk, type Refused, refuse } from "./views/common.ts"
+import type {
+  LeaseAnswers,
+  LeaseCommand,
+  LeaseOutcomes,
+  LeaseQuery,
+  LeaseResource,
+  LeaseRow,
+  LeaseStats,
+} from "./views/lease.ts"
 
 /** Hands out fencing tokens: strictly rising, also over restarts on the same store (L-7). */
 export interface Fences {
@@ -52,7 +67,35 @@ interface Lease extends Due {
   /** Held until `dueMs`; once lapsed, remembered until `dueMs`. */
   lapsed: boolean
   readonly waiters: Waiter[]
+  /** Of this ownership, for operators. */
+  id: number
+  acquiredMs: Millis
+  renewals: number
+  readonly tally: Tally
 }
+
+/** Numbers of one realm. */
+class Tally {
+  readonly operations = new Rate()
+  active = 0
+  waiters = 0
+  acquired = 0
+  expired = 0
+  forced = 0
+  invalidTokens = 0
+}
+
+/** An ownership that an operator has ended: its owner is told so until its time would have run out. */
+interface Revoked {
+  readonly session: SessionId
+  readonly name: string
+  readonly family: number
+  readonly route: string
+  readonly untilMs: Millis
+}
+
+const REVOKED_MAX = 10_000
+const SEARCHED_MAX = 10_000
 
 interface Owner {
   readonly session: SessionId
@@ -82,20 +125,49 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
   private readonly limits: LeaseLimits
   private readonly fences: Fences
 
-  constructor(limits: LeaseLimits, fences: Fences) {
+  /** Leases that are only remembered. */
+  private readonly counted = { lapsed: 0 }
+  private readonly tallies = new Tallies(
+    () => new Tally(),
+    tally => tally.active + tally.waiters === 0,
+    (into, from) => {
+      into.operations.total += from.operations.total
+      into.acquired += from.acquired
+      into.expired += from.expired
+      into.forced += from.forced
+      into.invalidTokens += from.invalidTokens
+    },
+  )
+  /** Leases that are held. */
+  private readonly catalog = new Catalog<Lease>()
+  private readonly byId = new Map<number, Lease>()
+  /** By token. */
+  private readonly revoked = new Map<number, Revoked>()
+  private readonly timeline = new Timeline()
+
+  constructor(limits: LeaseLimits, fences: Fences, realms = new Realms()) {
     this.limits = limits
     this.fences = fences
-    this.registrations = new Registrations(limits, LEASE_FAULTS.subscriptionLimit)
+    this.registrations = new Registrations(limits, LEASE_FAULTS.subscriptionLimit, realms)
   }
 
   handle(request: LeaseRequest, session: Session, context: Context): Outcome<Reply> {
+    const route = "pattern" in request ? request.pattern : request.route
+    const tally = this.tallies.of(session.family, route.segments[0]!)
+    tally.operations.add(context.now)
     switch (request.op) {
       case "acquire":
         return this.acquire(request, session, context)
       case "renew":
-        return this.renew(request, session, context)
-      case "release":
-        return this.release(request, session, context)
+      case "release": {
+        const outcome = this.isRevoked(request, session, context)
+          ? LEASE_FAULTS.fenced
+          : request.op === "renew"
+            ? this.renew(request, session, context)
+            : this.release(request, session, context)
+        if (outcome === LEASE_FAULTS.fenced) tally.invalidTokens++
+        return outcome
+      }
       case "query":
         return this.query(request.route, session, context)
       case "subscribe":
@@ -148,7 +220,21 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
     if (lease.token !== token) return LEASE_FAULTS.fenced
     if (lease.lapsed) return LEASE_FAULTS.expired
     this.postpone(lease, context.now + ttlSeconds * 1_000, context)
+    lease.renewals++
     return token
+  }
+
+  /** Was this ownership ended by an operator, and would its time still run? */
+  private isRevoked(
+    { token, route, owner }: LeaseRenew | LeaseRelease,
+    session: Session,
+    context: Context,
+  ): boolean {
+    if (this.revoked.size === 0) return false
+    const known = this.revoked.get(token)
+    if (known === undefined || known.untilMs <= context.now) return false
+    if (known.session !== session.id || known.name !== owner) return false
+    return known.family === session.family && known.route === route.text
   }
 
   private release(request: LeaseRelease, session: Session, context: Context): null | Fault {
@@ -197,6 +283,10 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
     for (const waiter of this.waiting.all()) this.endWait(waiter, LEASE_FAULTS.waitTimedOut, context)
   }
 
+  figures(): Figures<"lease"> {
+    return { active: this.leasesDue.size - this.counted.lapsed, waiter_depth: this.waitsDue.size }
+  }
+
   private find(family: number, route: Route): Lease | undefined {
     return this.families.get(family)?.get(route.text)
   }
@@ -212,11 +302,17 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
       order: token,
       lapsed: false,
       waiters: [],
+      id: context.nextId(),
+      acquiredMs: context.now,
+      renewals: 0,
+      tally: this.tallies.of(family, route.segments[0]!),
       dueMs: context.now + ttlMs,
       heapAt: -1,
     }
     this.insert(lease)
     context.journal.undo(() => this.erase(lease))
+    lease.tally.acquired++
+    this.timeline.note("ownership_change", context.now, family, route.segments, "acquired, token #", token)
     this.tell(lease, context)
     return token
   }
@@ -227,13 +323,23 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
    */
   private free(lease: Lease, lapsed: boolean, context: Context): void {
     const next = lease.waiters[0]
+    if (lapsed) lease.tally.expired++
+    const { segments } = lease.route
+    const what = lapsed ? "ran out, token #" : "free, token #"
+    this.timeline.note("ownership_change", context.now, lease.family, segments, what, lease.token)
     if (next !== undefined) {
       this.unwait(next, context)
       this.hand(lease, next, context)
       const grant: LeaseGrant = { kind: GRANT_KINDS.acquired, token: next.token }
       context.emit({ kind: "push", session: next.owner.session, type: leaseAcquireRow.type, reply: grant })
     } else if (lapsed) {
-      context.journal.assign(lease, { lapsed: true })
+      this.passive(lease)
+      lease.lapsed = true
+      context.journal.undo(() => {
+        lease.lapsed = false
+        this.active(lease)
+      })
+      context.journal.assign(this.counted, { lapsed: this.counted.lapsed + 1 })
       this.postpone(lease, context.now + LAPSED_KEPT_MS, context)
     } else {
       this.forget(lease, context)
@@ -242,15 +348,38 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
   }
 
   private hand(lease: Lease, to: Waiter, context: Context): void {
-    const { owner, token, dueMs, order } = lease
-    this.change(lease, { owner: to.owner, token: to.token, dueMs: context.now + to.ttlMs, order: to.token })
-    context.journal.undo(() => this.change(lease, { owner, token, dueMs, order }))
+    const { owner, token, dueMs, order, id, acquiredMs, renewals } = lease
+    this.change(lease, {
+      owner: to.owner,
+      token: to.token,
+      dueMs: context.now + to.ttlMs,
+      order: to.token,
+      id: context.nextId(),
+      acquiredMs: context.now,
+      renewals: 0,
+    })
+    context.journal.undo(() => this.change(lease, { owner, token, dueMs, order, id, acquiredMs, renewals }))
+    lease.tally.acquired++
+    const { segments } = lease.route
+    this.timeline.note(
+      "ownership_change",
+      context.now,
+      lease.family,
+      segments,
+      "handed on, token #",
+      to.token,
+    )
   }
 
-  private change(lease: Lease, change: Pick<Lease, "owner" | "token" | "dueMs" | "order">): void {
+  private change(
+    lease: Lease,
+    change: Pick<Lease, "owner" | "token" | "dueMs" | "order" | "id" | "acquiredMs" | "renewals">,
+  ): void {
     this.disown(lease)
     this.leasesDue.remove(lease)
+    this.byId.delete(lease.id)
     Object.assign(lease, change)
+    this.byId.set(lease.id, lease)
     this.leasesDue.add(lease)
     this.own(lease)
   }
@@ -266,6 +395,7 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
   }
 
   private forget(lease: Lease, context: Context): void {
+    if (lease.lapsed) context.journal.assign(this.counted, { lapsed: this.counted.lapsed - 1 })
     this.erase(lease)
     context.journal.undo(() => this.insert(lease))
   }
@@ -279,6 +409,19 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
     family.set(lease.route.text, lease)
     this.leasesDue.add(lease)
     this.own(lease)
+    if (!lease.lapsed) this.active(lease)
+  }
+
+  private active(lease: Lease): void {
+    lease.tally.active++
+    this.catalog.add(lease.family, lease.route.segments, lease)
+    this.byId.set(lease.id, lease)
+  }
+
+  private passive(lease: Lease): void {
+    lease.tally.active--
+    this.catalog.remove(lease.family, lease.route.segments)
+    this.byId.delete(lease.id)
   }
 
   private erase(lease: Lease): void {
@@ -287,6 +430,7 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
     if (family?.size === 0) this.families.delete(lease.family)
     this.leasesDue.remove(lease)
     this.disown(lease)
+    if (!lease.lapsed) this.passive(lease)
   }
 
   private own(lease: Lease): void {
@@ -301,7 +445,9 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
     waiter.lease.waiters.push(waiter)
     this.waitsDue.add(waiter)
     this.waiting.add(waiter.owner.session, waiter)
+    waiter.lease.tally.waiters++
     context.journal.undo(() => {
+      waiter.lease.tally.waiters--
       waiter.lease.waiters.splice(waiter.lease.waiters.indexOf(waiter), 1)
       this.waitsDue.remove(waiter)
       this.waiting.remove(waiter.owner.session, waiter)
@@ -313,7 +459,9 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
     waiter.lease.waiters.splice(at, 1)
     this.waitsDue.remove(waiter)
     this.waiting.remove(waiter.owner.session, waiter)
+    waiter.lease.tally.waiters--
     context.journal.undo(() => {
+      waiter.lease.tally.waiters++
       waiter.lease.waiters.splice(at, 0, waiter)
       this.waitsDue.add(waiter)
       this.waiting.add(waiter.owner.session, waiter)
@@ -333,5 +481,131 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
       const tail: Span = spanOf(writer.written)
       context.emit({ kind: "notify", type: LEASE_NOTIFY, followers: [follower], tail })
     }
+  }
+
+  // ── operators ──────────────────────────────────────────────────────────────────────────────────────────
+
+  *realms(): Generator<string> {
+    yield* this.catalog.realms(null)
+  }
+
+  command(command: LeaseCommand, context: Context): LeaseOutcomes[keyof LeaseOutcomes] {
+    const found =
+      command.name === "releaseId"
+        ? [this.byId.get(command.lease)].filter(lease => lease !== undefined)
+        : this.catalog.leaves(command.family, command.segments)
+    const [lease] = found
+    if (lease === undefined) return NOT_HELD
+    if (found.length > 1) return refuse("ambiguous_target", "several families hold this lease: name one")
+    const row = rowOf(lease)
+    const { family, token, owner, dueMs, tally, route } = lease
+    if (this.revoked.size >= REVOKED_MAX) this.forgetRevoked(context.now)
+    const { session, name } = owner
+    this.revoked.set(token, { session, name, family, route: route.text, untilMs: dueMs })
+    context.journal.undo(() => this.revoked.delete(token))
+    tally.forced++
+    this.free(lease, false, context)
+    return row
+  }
+
+  private forgetRevoked(now: Millis): void {
+    for (const [token, { untilMs }] of this.revoked) if (untilMs <= now) this.revoked.delete(token)
+    for (const token of this.revoked.keys()) {
+      if (this.revoked.size < REVOKED_MAX) return
+      this.revoked.delete(token)
+    }
+  }
+
+  view(query: LeaseQuery, now: Millis): LeaseAnswers[keyof LeaseAnswers] {
+    switch (query.name) {
+      case "realms":
+        return pageOf(this.catalog.realms(query.family), query.page)
+      case "areas":
+        return pageOf(this.catalog.areas(query.family, query.realm), query.page)
+      case "resources": {
+        const { family, realm, area } = query
+        const { total, rows } = pageOf(this.catalog.resources(family, realm, area), query.page)
+        return { total, rows: rows.map(resource => this.resource({ family, realm, area, resource })) }
+      }
+      case "events":
+        return this.timeline.of(query.place, query.limit)
+      case "search":
+        return this.search(query)
+      case "stats":
+        return this.stats(query.family, query.realm, now)
+      case "leases": {
+        const { total, rows } = this.catalog.page(query.family, query.realm, query.page)
+        return { total, rows: rows.map(rowOf) }
+      }
+      case "resource":
+        return this.resource(query.place)
+    }
+  }
+
+  private stats(family: number | null, realm: string | null, now: Millis): LeaseStats {
+    const tallies = this.tallies.select(family, realm)
+    return {
+      active: sumOf(tallies, tally => tally.active),
+      waiters: sumOf(tallies, tally => tally.waiters),
+      acquired: sumOf(tallies, tally => tally.acquired),
+      expired: sumOf(tallies, tally => tally.expired),
+      forced: sumOf(tallies, tally => tally.forced),
+      invalidTokens: sumOf(tallies, tally => tally.invalidTokens),
+      operationsPerSecond: sumOf(tallies, tally => tally.operations.perSecond(now)),
+    }
+  }
+
+  private resource({ family, realm, area, resource }: PlaceAsk): LeaseResource {
+    const leases = this.catalog.leaves(family, [realm, area, resource])
+    return {
+      resource,
+      active: leases.length,
+      waiters: sumOf(leases, lease => lease.waiters.length),
+      oldestAcquiredMs: leases.length === 0 ? null : Math.min(...leases.map(lease => lease.acquiredMs)),
+    }
+  }
+
+  private search({ text, realm, limit }: Extract<LeaseQuery, { name: "search" }>): LeaseAnswers["search"] {
+    const found: Found[] = []
+    const page = this.catalog.page(null, realm, { offset: 0, limit: SEARCHED_MAX })
+    for (const { route, family, owner, id, waiters, token } of page.rows) {
+      const fields = [
+        ...(route.text.includes(text) ? ["route"] : []),
+        ...(owner.name !== "" && owner.name.includes(text) ? ["owner"] : []),
+        ...(`sess_${owner.session}` === text ? ["owner_session_id"] : []),
+        ...(String(id) === text ? ["lease_id"] : []),
+        ...(String(token) === text ? ["fencing_token"] : []),
+      ]
+      if (fields.length === 0) continue
+      if (found.length >= limit) return { found, truncated: true }
+      const [inRealm, area, resource] = route.segments.map(encodeURIComponent)
+      found.push({
+        domain: "lease",
+        kind: "lease",
+        title: route.text,
+        summary: `family ${family}: held by sess_${owner.session}, ${waiters.length} waiting`,
+        healthy: waiters.length === 0,
+        path: `lease/realms/${inRealm}/areas/${area}/resources/${resource}?family=${family}`,
+        fields,
+      })
+    }
+    return { found, truncated: page.total > page.rows.length }
+  }
+}
+
+const NOT_HELD: Refused = refuse("not_found", "there is no such lease")
+
+function rowOf({ id, family, route, owner, acquiredMs, dueMs, renewals, token, waiters }: Lease): LeaseRow {
+  return {
+    id,
+    family,
+    segments: route.segments,
+    session: owner.session,
+    owner: owner.name,
+    acquiredAtMs: acquiredMs,
+    expiresAtMs: dueMs,
+    renewals,
+    token,
+    waiters: waiters.length,
   }
 }

@@ -50,6 +50,7 @@ export class PatternIndex<T> {
   private readonly compare: (a: T, b: T) => number
   private walk = 0
   private count = 0
+  private patterns = 0
 
   /** @param compare the order in which matches are returned */
   constructor(compare: (a: T, b: T) => number) {
@@ -60,10 +61,15 @@ export class PatternIndex<T> {
     return this.count
   }
 
+  /** Different patterns among them. */
+  get patternCount(): number {
+    return this.patterns
+  }
+
   add(pattern: Route, item: T): void {
     let node = this.root
     for (const segment of pattern.segments) node = node.child(segment) ?? node.grow(segment)
-    node.items.push(item)
+    if (node.items.push(item) === 1) this.patterns++
     this.count++
     this.remembered.clear()
   }
@@ -77,6 +83,7 @@ export class PatternIndex<T> {
     const at = node.items.indexOf(item)
     if (at < 0) return
     node.items.splice(at, 1)
+    if (node.items.length === 0) this.patterns--
     this.count--
     while (node.parent !== null && node.bare) {
       node.parent.drop(node.segment)

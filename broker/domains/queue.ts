@@ -20,6 +20,7 @@ import {
 } from "../../protocol/messages/queue.ts"
 import { matches, type Route } from "../../protocol/route.ts"
 import { Backlog, type Message, messageId, type SegmentStore } from "./backlog.ts"
+import { Catalog, pageOf } from "./catalog.ts"
 import { Deque } from "./deque.ts"
 import {
   type Context,
@@ -32,8 +33,11 @@ import {
   type SessionId,
 } from "./domain.ts"
 import { type Due, DueHeap } from "./due.ts"
+import type { Figures } from "./figures.ts"
 import { Owners } from "./owners.ts"
 import { PatternIndex } from "./patterns.ts"
+import { Rate, sumOf, Tallies } from "./rates.ts"
+import { Realms } from "./realms.ts"
 import {
   type Registration,
   type RegistrationLimits,
@@ -41,6 +45,20 @@ import {
   subscribe,
   unsubscribe,
 } from "./registrations.ts"
+import { Timeline } from "./timeline.ts"
+import { type Found, type Page, type PlaceAsk, type Refused, refuse } from "./views/common.ts"
+import type {
+  DeadRow,
+  InflightRow,
+  QueueAnswers,
+  QueueCommand,
+  QueueCounts,
+  QueueHotspot,
+  QueueOutcomes,
+  QueueQuery,
+  QueueResource,
+  QueueStats,
+} from "./views/queue.ts"
 
 /** What is stored of a queue besides its messages. */
 export interface StoredQueue {
@@ -78,10 +96,56 @@ export interface QueueStore extends SegmentStore {
   create(family: number, route: Route): number
   setNextId(queue: number, nextId: number): void
   attempts(queue: number, message: number): number
+  /** When the oldest message that is ready at this moment was enqueued, or null. */
+  oldest(queue: number, nowMs: Millis): Millis | null
   setAttempts(queue: number, message: number, attempts: number): void
   dropAttempts(queue: number, message: number): void
   bury(queue: number, letter: DeadLetter, body: Span): void
+  /** Dead letters in the order in which they died. */
+  dead(queue: number, offset: number, limit: number): readonly DeadLetter[]
+  /** A dead letter with its body, or null. */
+  deadLetter(
+    queue: number,
+    message: number,
+  ): { readonly letter: DeadLetter; readonly body: Uint8Array } | null
+  dropDead(queue: number, message: number): void
+  /** Since when the oldest stored message is there, dead letters left aside; null: none. */
+  oldestMs(queue: number): Millis | null
 }
+
+/** Numbers of one realm. */
+class Tally {
+  readonly enqueue = new Rate()
+  readonly reserve = new Rate()
+  readonly complete = new Rate()
+  readonly other = new Rate()
+  ready = 0
+  delayed = 0
+  inflight = 0
+  dead = 0
+  /** Reservations that ran out. */
+  expired = 0
+  buried = 0
+  /** Queues that hold something, the one with the oldest message first. */
+  readonly ages = new DueHeap<Age>()
+
+  get held(): number {
+    return this.ready + this.delayed + this.inflight + this.dead
+  }
+}
+
+/** How old the oldest message of a queue may be at most; exact where it is `sure`. */
+interface Age extends Due {
+  readonly queue: Queue
+  sure: boolean
+}
+
+/** Queues with so many ready messages, or with dead letters, are under pressure. */
+const PRESSED_READY = 100
+const PRESSED_MAX = 10_000
+const SEARCHED_MAX = 10_000
+/** Queues of one realm whose oldest message is looked up for one answer. */
+const AGES_PER_LOOK = 256
 
 export interface QueueLimits extends RegistrationLimits {
   /** Queues in memory: those that hold or are asked for anything. */
@@ -100,7 +164,11 @@ export interface QueueLimits extends RegistrationLimits {
   readonly heldBytesMax: number
 }
 
+/** A queue's place among those that hold something ready: `dueMs` is when its oldest was enqueued. */
+interface Oldest extends Due {}
+
 interface Queue extends Due {
+  readonly oldest: Oldest
   readonly family: number
   readonly route: Route
   readonly backlog: Backlog
@@ -116,6 +184,11 @@ interface Queue extends Due {
   heldBytes: number
   readonly reserved: Map<number, Reservation>
   readonly waits: Deque<Wait>
+  readonly tally: Tally
+  /** Messages that came in, and messages that were completed. */
+  readonly inRate: Rate
+  readonly outRate: Rate
+  age: Age | null
 }
 
 interface Reservation extends Due {
@@ -193,11 +266,31 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
   private sweptMs: Millis = 0
   private readonly limits: QueueLimits
   private readonly store: QueueStore
+  private readonly declared: Realms
+  private readonly tallies = new Tallies(
+    () => new Tally(),
+    tally => tally.held === 0 && tally.ages.size === 0,
+    (into, from) => {
+      for (const name of ["enqueue", "reserve", "complete", "other"] as const)
+        into[name].total += from[name].total
+      into.expired += from.expired
+      into.buried += from.buried
+    },
+  )
+  private readonly catalog = new Catalog<Queue>()
+  private readonly pressed = new Set<Queue>()
+  private readonly timeline = new Timeline()
+  private nowMs: Millis = 0
+  /** All queues together. */
+  private readonly totals = { ready: 0, delayed: 0, dead: 0, redeliveries: 0, buried: 0 }
+  /** Queues with something ready, by the moment at which the oldest of it was enqueued. */
+  private readonly oldest = new DueHeap<Oldest>()
 
-  constructor(limits: QueueLimits, store: QueueStore) {
+  constructor(limits: QueueLimits, store: QueueStore, realms = new Realms()) {
     this.limits = limits
     this.store = store
-    this.registrations = new Registrations(limits, QUEUE_FAULTS.subscriptionLimit)
+    this.declared = realms
+    this.registrations = new Registrations(limits, QUEUE_FAULTS.subscriptionLimit, realms)
   }
 
   /** Takes over what is stored, a stretch at a time; yields the share that is done. */
@@ -229,16 +322,42 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
       heldBytes: 0,
       reserved: new Map(),
       waits: new Deque(),
+      tally: this.tallies.of(stored.family, stored.route.segments[0]!),
+      inRate: new Rate(),
+      outRate: new Rate(),
+      age: null,
+      oldest: { dueMs: 0, order: stored.id, heapAt: -1 },
       dueMs: nowMs,
       heapAt: -1,
       order: this.opened++,
     }
     this.insert(queue)
+    queue.tally.ready += counts.ready
+    queue.tally.delayed += counts.delayed
+    queue.tally.dead += counts.dead
+    if (counts.ready + counts.delayed > 0) this.grow(queue, this.store.oldestMs(stored.id) ?? nowMs)
+    this.weigh(queue)
+    this.totals.ready += counts.ready
+    this.totals.delayed += counts.delayed
+    this.totals.dead += counts.dead
+    if (counts.ready > 0) this.noteOldest(queue, this.store.oldest(stored.id, nowMs))
     if (counts.delayed > 0) this.delaysDue.add(queue)
     return queue
   }
 
   handle(request: QueueRequest, session: Session, context: Context): Outcome<Reply> {
+    this.nowMs = context.now
+    const route = "pattern" in request ? request.pattern : request.route
+    const tally = this.tallies.of(session.family, route.segments[0]!)
+    switch (request.op) {
+      case "enqueue":
+      case "reserve":
+      case "complete":
+        tally[request.op].add(context.now)
+        break
+      default:
+        tally.other.add(context.now)
+    }
     switch (request.op) {
       case "enqueue":
         return this.enqueue(request, session, context)
@@ -266,6 +385,8 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
     const { route, body, delaySeconds } = request
     if (delaySeconds > SECONDS_MAX) return QUEUE_FAULTS.badRequest.because("the delay is too long")
     if (!context.writable) return NOT_STORED
+    if (this.isRealmFull(route.segments[0]!))
+      return QUEUE_FAULTS.full.because("the realm holds all the messages that it may")
     const queue = this.open(session.family, route, context)
     if (queue === null) return QUEUE_FAULTS.full.because("too many queues")
     if (queue.backlog.queue === 0) {
@@ -281,6 +402,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
       queue.nextId = id
     })
     this.touched.add(queue)
+    queue.inRate.add(context.now)
     if (reserveItemBytes(route, spanLength(body), false) > RESERVE_ROOM_BYTES) {
       const letter = {
         id,
@@ -290,7 +412,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
         enqueuedAtMs: context.now,
       } as const
       this.store.bury(queue.backlog.queue, letter, body)
-      context.journal.assign(queue, { dead: queue.dead + 1 })
+      this.countDead(queue, context)
     } else if (delaySeconds > 0) {
       const dueMs = context.now + delaySeconds * 1_000
       queue.backlog.delay(id, body, context.now, dueMs, context.journal)
@@ -313,11 +435,53 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
     else this.delaysDue.add(queue)
   }
 
-  private count(queue: Queue, what: "ready" | "delayed", by: number, context: Context): void {
+  private count(queue: Queue, what: "ready" | "delayed" | "dead", by: number, context: Context): void {
+    const { totals } = this
+    const { tally } = queue
     queue[what] += by
+    totals[what] += by
+    tally[what] += by
     context.journal.undo(() => {
       queue[what] -= by
+      totals[what] -= by
+      tally[what] -= by
     })
+  }
+
+  private countDead(queue: Queue, context: Context): void {
+    this.count(queue, "dead", 1, context)
+    context.journal.assign(this.totals, { buried: this.totals.buried + 1 })
+    queue.tally.buried++
+  }
+
+  /** Does a declared realm hold all the messages that it may? */
+  private isRealmFull(realm: string): boolean {
+    const max = this.declared.get(realm)?.limits.maxQueueMessages ?? null
+    return max !== null && sumOf(this.tallies.select(null, realm), tally => tally.held) >= max
+  }
+
+  private noteOldest(queue: Queue, enqueuedAtMs: Millis | null): void {
+    const { oldest } = queue
+    if (enqueuedAtMs === null) {
+      this.oldest.remove(oldest)
+      return
+    }
+    oldest.dueMs = enqueuedAtMs
+    if (oldest.heapAt < 0) this.oldest.add(oldest)
+    else this.oldest.moved(oldest)
+  }
+
+  figures(): Figures<"queue"> {
+    const { ready, delayed, dead, redeliveries, buried } = this.totals
+    return {
+      messages_pending: ready,
+      messages_delayed: delayed,
+      inflight_active: this.reservations.size,
+      messages_dead_lettered: dead,
+      oldest_message_ms: this.oldest.nextMs ?? 0,
+      redeliveries_total: redeliveries,
+      dlq_transitions_total: buried,
+    }
   }
 
   /** Messages became ready: followers hear of the first, whoever waits is served. */
@@ -391,6 +555,9 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
       this.count(queue, "ready", -1, context)
       const id = messageId(next)
       const attempts = known ?? (queue.hasAttempts ? this.attemptsOf(queue, id) : 0)
+      if (known !== null || attempts > 0) {
+        context.journal.assign(this.totals, { redeliveries: this.totals.redeliveries + 1 })
+      }
       const message = { segment: next.segment, index: next.index, attempts }
       const reservation: Reservation = {
         queue,
@@ -424,7 +591,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
     context.journal.assign(source, { next: queues.length === 0 ? 0 : (start + 1) % queues.length })
     for (let i = 0; i < queues.length && items.length < Math.max(1, request.batch); i++) {
       const queue = queues[(start + i) % queues.length]!
-      if (queue.ready === 0) continue
+      if (queue.ready === 0 || !this.declared.permits(queue.route)) continue
       for (const item of this.draw(queue, request, session, used, context)) {
         items.push(item)
         used.bytes += reserveItemBytes(item.route, spanLength(item.body), true)
@@ -571,6 +738,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
     this.disown(reservation)
     context.journal.undo(() => this.own(reservation))
     this.discard(queue, message, context)
+    queue.outRate.add(context.now)
     this.remember(reservation, context)
     context.wrote(this.limits.durability)
     return null
@@ -644,7 +812,9 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
     const { queue, message, id } = reservation
     this.disown(reservation)
     context.journal.undo(() => this.own(reservation))
+    queue.tally.expired++
     const attempts = message.attempts + 1
+    const { segments } = queue.route
     const { attemptsMax } = this.limits
     if (attemptsMax > 0 && attempts >= attemptsMax && context.writable) {
       const letter: DeadLetter = {
@@ -656,10 +826,19 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
       }
       this.store.bury(queue.backlog.queue, letter, queue.backlog.body(message))
       this.discard(queue, message, context)
-      context.journal.assign(queue, { dead: queue.dead + 1 })
+      this.countDead(queue, context)
+      this.timeline.note("failure", context.now, queue.family, segments, "message # is a dead letter", id)
       context.wrote("buffered")
       return
     }
+    this.timeline.note(
+      "retry",
+      context.now,
+      queue.family,
+      segments,
+      "the reservation of message # ran out",
+      id,
+    )
     let unsaved = this.attempts.get(queue)
     if (unsaved === undefined) {
       unsaved = new Map()
@@ -711,8 +890,15 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
 
   committed(): void {
     for (const queue of this.touched) {
+      this.weigh(queue)
       const before = queue.backlog.heldBytes
       queue.backlog.committed()
+      this.noteOldest(
+        queue,
+        queue.ready === 0
+          ? null
+          : queue.backlog.oldestMs(queue.oldest.heapAt < 0 ? null : queue.oldest.dueMs),
+      )
       this.heldBytes += queue.backlog.heldBytes - queue.heldBytes
       queue.heldBytes = queue.backlog.heldBytes
       if (queue.heldBytes === 0) this.holding.delete(queue)
@@ -742,7 +928,9 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
         ? []
         : [queue]
       : this.source(session.family, pattern).queues
-    for (const queue of queues) if (queue.ready > 0) this.tell(queue, [follower], context)
+    for (const queue of queues) {
+      if (queue.ready > 0 && this.declared.permits(queue.route)) this.tell(queue, [follower], context)
+    }
     return id
   }
 
@@ -775,7 +963,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
     if (this.queueCount >= this.limits.queuesMax) this.sweep(context.now)
     if (this.queueCount >= this.limits.queuesMax) return null
     const stored = this.store.find(family, route) ?? { id: 0, family, route, nextId: 1 }
-    // Whatever holds messages is present already, so this one is empty.
+    // Whatever holds anything is present already, so this one is empty.
     return this.restore(stored, EMPTY_COUNTS, context.now)
   }
 
@@ -786,6 +974,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
       this.queues.set(queue.family, family)
     }
     family.set(queue.route.text, queue)
+    this.catalog.add(queue.family, queue.route.segments, queue)
     this.queueCount++
     for (const source of this.sources.get(queue.family)?.values() ?? []) {
       if (matches(source.pattern, queue.route)) source.queues.push(queue)
@@ -802,7 +991,9 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
         const held = queue.ready + queue.delayed + queue.dead + queue.reserved.size + queue.waits.size
         if (held > 0 || this.touched.has(queue)) continue
         family.delete(text)
+        this.catalog.remove(queue.family, queue.route.segments)
         this.delaysDue.remove(queue)
+        this.oldest.remove(queue.oldest)
         swept.add(queue)
       }
     }
@@ -817,17 +1008,256 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
 
   private own(reservation: Reservation): void {
     reservation.queue.reserved.set(reservation.id, reservation)
+    reservation.queue.tally.inflight++
     this.reservations.add(reservation)
     this.owners.add(reservation.session, reservation)
   }
 
   private disown(reservation: Reservation): void {
     reservation.queue.reserved.delete(reservation.id)
+    reservation.queue.tally.inflight--
     this.reservations.remove(reservation)
     this.owners.remove(reservation.session, reservation)
   }
+
+  // ── operators ──────────────────────────────────────────────────────────────────────────────────────────
+
+  /** After a commit: keeps what is known of the age of a queue, and whether it is under pressure. */
+  private weigh(queue: Queue): void {
+    const holds = queue.ready + queue.delayed + queue.reserved.size > 0
+    if (!holds) this.shrink(queue)
+    else if (queue.age === null) this.grow(queue, this.nowMs)
+    else queue.age.sure = false
+    const isPressed = queue.ready >= PRESSED_READY || queue.dead > 0
+    if (!isPressed) this.pressed.delete(queue)
+    else if (this.pressed.size < PRESSED_MAX) this.pressed.add(queue)
+  }
+
+  private grow(queue: Queue, sinceMs: Millis): void {
+    const age: Age = { queue, sure: false, dueMs: sinceMs, order: queue.oldest.order, heapAt: -1 }
+    queue.age = age
+    queue.tally.ages.add(age)
+  }
+
+  private shrink(queue: Queue): void {
+    if (queue.age === null) return
+    queue.tally.ages.remove(queue.age)
+    queue.age = null
+  }
+
+  /** Since when the oldest message of a realm is there: looks up only those that could be the oldest. */
+  private oldestOf(tally: Tally): Millis | null {
+    for (let looks = 0; looks < AGES_PER_LOOK; looks++) {
+      const first = tally.ages.first(Number.POSITIVE_INFINITY)
+      if (first === null || first.sure) break
+      this.makeSure(first)
+      tally.ages.moved(first)
+    }
+    return tally.ages.nextMs
+  }
+
+  private makeSure(age: Age): void {
+    age.dueMs = this.store.oldestMs(age.queue.backlog.queue) ?? age.dueMs
+    age.sure = true
+  }
+
+  private oldestOfQueue({ age, tally }: Queue): Millis | null {
+    if (age === null) return null
+    if (!age.sure) {
+      this.makeSure(age)
+      tally.ages.moved(age)
+    }
+    return age.dueMs
+  }
+
+  *realms(): Generator<string> {
+    yield* this.catalog.realms(null)
+  }
+
+  command(command: QueueCommand, context: Context): QueueOutcomes[keyof QueueOutcomes] {
+    this.nowMs = context.now
+    const queue = this.catalog.get(command.family, command.segments)
+    const stored = queue === undefined ? null : this.store.deadLetter(queue.backlog.queue, command.message)
+    if (queue === undefined || stored === null) return NO_LETTER
+    if (!context.writable) return FULL_DISK
+    const { letter, body } = stored
+    const replays = command.name === "replay"
+    if (replays && letter.reason === "undeliverable")
+      return refuse("invalid_payload", "no reply could carry this message: it would only stand in the way")
+    this.store.dropDead(queue.backlog.queue, letter.id)
+    this.count(queue, "dead", -1, context)
+    this.touched.add(queue)
+    context.wrote("sync")
+    const what = `dead letter ${letter.id} was ${replays ? "replayed" : "purged"}`
+    this.timeline.note("transition", context.now, queue.family, queue.route.segments, what)
+    if (replays) this.revive(queue, letter, body, context)
+    return { done: true }
+  }
+
+  private revive(queue: Queue, letter: DeadLetter, body: Uint8Array, context: Context): void {
+    const ripe = queue.backlog.ripen(context.now, context.journal)
+    this.count(queue, "delayed", -ripe, context)
+    const { id, enqueuedAtMs } = letter
+    const ready = queue.backlog.revive(id, spanOf(body), enqueuedAtMs, context.now, context.journal)
+    if (!ready) {
+      this.count(queue, "delayed", 1, context)
+      this.expect(queue, context.now + 1)
+    }
+    if (ripe > 0 || ready) this.becomeReady(queue, ripe + (ready ? 1 : 0), context)
+    // The message is older than what the queue may have held before.
+    const before = queue.age
+    this.shrink(queue)
+    this.grow(queue, Math.min(enqueuedAtMs, context.now))
+    context.journal.undo(() => {
+      this.shrink(queue)
+      queue.age = before
+      if (before !== null) queue.tally.ages.add(before)
+    })
+  }
+
+  view(query: QueueQuery, now: Millis): QueueAnswers[keyof QueueAnswers] {
+    switch (query.name) {
+      case "realms":
+        return pageOf(this.catalog.realms(query.family), query.page)
+      case "areas":
+        return pageOf(this.catalog.areas(query.family, query.realm), query.page)
+      case "resources": {
+        const { family, realm, area } = query
+        const { total, rows } = pageOf(this.catalog.resources(family, realm, area), query.page)
+        return { total, rows: rows.map(resource => this.resource({ family, realm, area, resource }, now)) }
+      }
+      case "events":
+        return this.timeline.of(query.place, query.limit)
+      case "search":
+        return this.search(query)
+      case "stats":
+        return this.stats(query.family, query.realm, now)
+      case "resource":
+        return this.resource(query.place, now)
+      case "inflight":
+        return this.inflight(query)
+      case "dead":
+        return this.deadLetters(query)
+      case "hotspots":
+        return this.hotspots(query)
+    }
+  }
+
+  private leaves({ family, realm, area, resource }: PlaceAsk): Queue[] {
+    return this.catalog.leaves(family, [realm, area, resource])
+  }
+
+  private stats(family: number | null, realm: string | null, now: Millis): QueueStats {
+    const tallies = this.tallies.select(family, realm)
+    const oldest = tallies.map(tally => this.oldestOf(tally)).filter(ms => ms !== null)
+    const perSecond = (name: "enqueue" | "reserve" | "complete" | "other"): number =>
+      sumOf(tallies, tally => tally[name].perSecond(now))
+    const by = {
+      enqueue: perSecond("enqueue"),
+      reserve: perSecond("reserve"),
+      complete: perSecond("complete"),
+    }
+    return {
+      ready: sumOf(tallies, tally => tally.ready),
+      delayed: sumOf(tallies, tally => tally.delayed),
+      inflight: sumOf(tallies, tally => tally.inflight),
+      dead: sumOf(tallies, tally => tally.dead),
+      oldestMs: oldest.length === 0 ? null : Math.min(...oldest),
+      expired: sumOf(tallies, tally => tally.expired),
+      buried: sumOf(tallies, tally => tally.buried),
+      waiting: this.waitsDue.size,
+      operations: { all: by.enqueue + by.reserve + by.complete + perSecond("other"), by },
+    }
+  }
+
+  private countsOf(queues: readonly Queue[]): QueueCounts {
+    const oldest = queues.map(queue => this.oldestOfQueue(queue)).filter(ms => ms !== null)
+    return {
+      ready: sumOf(queues, queue => queue.ready),
+      delayed: sumOf(queues, queue => queue.delayed),
+      inflight: sumOf(queues, queue => queue.reserved.size),
+      dead: sumOf(queues, queue => queue.dead),
+      oldestMs: oldest.length === 0 ? null : Math.min(...oldest),
+    }
+  }
+
+  private resource(place: PlaceAsk, now: Millis): QueueResource {
+    const queues = this.leaves(place)
+    return {
+      resource: place.resource,
+      ...this.countsOf(queues),
+      families: queues.length,
+      inPerSecond: sumOf(queues, queue => queue.inRate.perSecond(now)),
+      outPerSecond: sumOf(queues, queue => queue.outRate.perSecond(now)),
+      waiting: sumOf(queues, queue => queue.waits.size),
+    }
+  }
+
+  private inflight({ place, page }: Extract<QueueQuery, { name: "inflight" }>): Page<InflightRow> {
+    const held = this.leaves(place).flatMap(queue => [...queue.reserved.values()])
+    held.sort((a, b) => a.dueMs - b.dueMs || a.queue.family - b.queue.family || a.id - b.id)
+    const { total, rows } = pageOf(held, page)
+    const shown = rows.map(({ queue, id, token, session, dueMs, message }) => ({
+      id,
+      family: queue.family,
+      token,
+      session,
+      expiresAtMs: dueMs,
+      attempts: message.attempts,
+    }))
+    return { total, rows: shown }
+  }
+
+  private deadLetters({ place, page }: Extract<QueueQuery, { name: "dead" }>): Page<DeadRow> {
+    const queues = this.leaves(place).filter(queue => queue.dead > 0)
+    const total = sumOf(queues, queue => queue.dead)
+    const rowsOf = ({ family, backlog }: Queue, offset: number, limit: number): DeadRow[] =>
+      this.store
+        .dead(backlog.queue, offset, limit)
+        .map(({ id, deadAtMs, attempts, reason }) => ({ id, family, deadAtMs, attempts, reason }))
+    const { offset, limit } = page
+    const [only] = queues
+    if (only === undefined) return { total, rows: [] }
+    if (queues.length === 1) return { total, rows: rowsOf(only, offset, limit) }
+    const rows = queues.flatMap(queue => rowsOf(queue, 0, offset + limit))
+    rows.sort((a, b) => a.deadAtMs - b.deadAtMs || a.family - b.family || a.id - b.id)
+    return { total, rows: rows.slice(offset, offset + limit) }
+  }
+
+  private hotspots({ realm, limit }: Extract<QueueQuery, { name: "hotspots" }>): QueueHotspot[] {
+    const queues = [...this.pressed].filter(({ route }) => realm === null || route.segments[0] === realm)
+    queues.sort((a, b) => b.dead - a.dead || b.ready - a.ready)
+    return queues.slice(0, limit).map(queue => ({
+      family: queue.family,
+      segments: queue.route.segments,
+      counts: this.countsOf([queue]),
+      waiting: queue.waits.size,
+    }))
+  }
+
+  private search({ text, realm, limit }: Extract<QueueQuery, { name: "search" }>): QueueAnswers["search"] {
+    const found: Found[] = []
+    const page = this.catalog.page(null, realm, { offset: 0, limit: SEARCHED_MAX })
+    for (const { route, family, ready, dead, reserved } of page.rows) {
+      if (!route.text.includes(text)) continue
+      if (found.length >= limit) return { found, truncated: true }
+      const [inRealm, area, resource] = route.segments.map(encodeURIComponent)
+      found.push({
+        domain: "queue",
+        kind: "queue",
+        title: route.text,
+        summary: `family ${family}: ${ready} ready, ${reserved.size} inflight, ${dead} dead`,
+        healthy: dead === 0,
+        path: `queue/realms/${inRealm}/areas/${area}/resources/${resource}?family=${family}`,
+        fields: ["route"],
+      })
+    }
+    return { found, truncated: page.total > page.rows.length }
+  }
 }
 
+const NO_LETTER: Refused = refuse("not_found", "there is no such dead letter")
+const FULL_DISK: Refused = refuse("unavailable", "the disk is full, refusing writes")
 const NO_ROOM_USED = { bytes: 0, items: 0 } as const
 const EMPTY_COUNTS: StoredCounts = { ready: 0, delayed: 0, dead: 0, logEnd: 0, hasAttempts: false }
 /** Worded so that the public client knows nothing was stored and tries again (PROTOCOL.md, Q-3). */

@@ -25,8 +25,9 @@ import {
   type StreamRequest,
   selectorsOver,
 } from "../../protocol/messages/stream.ts"
-import type { Route } from "../../protocol/route.ts"
+import { parseRoute, type Route } from "../../protocol/route.ts"
 import type { Budget } from "./budget.ts"
+import { Catalog, pageOf } from "./catalog.ts"
 import {
   type Context,
   type Domain,
@@ -36,10 +37,24 @@ import {
   type SessionId,
   Unfinished,
 } from "./domain.ts"
+import type { Figures } from "./figures.ts"
 import type { Journal } from "./journal.ts"
 import { Owners } from "./owners.ts"
 import { GrowingPack, type Pack, StoredPack } from "./pack.ts"
+import { Rate, sumOf, Tallies } from "./rates.ts"
+import { Realms } from "./realms.ts"
 import { type RegistrationLimits, Registrations, subscribe, unsubscribe } from "./registrations.ts"
+import { Timeline } from "./timeline.ts"
+import { type Found, type Page, type PageAsk, type PlaceAsk, type Refused, refuse } from "./views/common.ts"
+import type {
+  StoredEventRow,
+  StreamAnswers,
+  StreamDetail,
+  StreamQuery,
+  StreamResource,
+  StreamStats,
+  Watermark,
+} from "./views/stream.ts"
 
 /** Events that were committed together, or a part of them; consecutive in every order. */
 export interface StreamSegment {
@@ -79,12 +94,57 @@ export interface SegmentPlaces {
 export interface StreamStore {
   /** Null where nothing was ever stored under this selector. */
   order(family: number, canonical: string): StoredOrder | null
+  /** Streams that hold events, and events, in all. */
+  counts(): { streams: number; events: number }
   /** Makes a place for a selector's order and returns its id. */
   createOrder(family: number, canonical: string): number
   append(segments: readonly SegmentPlaces[], journal: Journal): void
   /** The first segment of an order that holds `position` or anything after it. */
   segmentFrom(orderId: number, position: number): PlacedSegment | null
+  /** All streams that hold events. */
+  all(): Iterable<{ readonly family: number; readonly route: string }>
+  /** Streams of an area by name; those of several families together. */
+  resources(family: number | null, realm: string, area: string, page: PageAsk): readonly string[]
+  /** How many names `resources` has in all. */
+  countResources(family: number | null, realm: string, area: string): number
+  /** Families in which a stream is stored. */
+  families(route: string): readonly number[]
 }
+
+/** Numbers of one realm. */
+class Tally {
+  readonly append = new Rate()
+  readonly read = new Rate()
+  readonly other = new Rate()
+  /** Streams that hold events. */
+  stored = 0
+  /** Streams that only an open append session knows. */
+  fresh = 0
+  appends = 0
+  events = 0
+  conflicts = 0
+}
+
+/** How many streams of an area hold events. */
+interface Area {
+  streams: number
+}
+
+type Counted = "append" | "read" | "other"
+
+const COUNTED: Readonly<Record<StreamRequest["op"], Counted>> = {
+  begin: "other",
+  append: "append",
+  commit: "append",
+  rollback: "other",
+  read: "read",
+  last: "read",
+  metadata: "read",
+  subscribe: "other",
+  unsubscribe: "other",
+}
+const SHOWN_BYTES = 1024 * 1024
+const SEARCHED_MAX = 10_000
 
 export interface StreamLimits extends RegistrationLimits {
   /** Open append sessions of one client. */
@@ -134,6 +194,8 @@ interface Append {
   readonly packs: GrowingPack[]
   events: number
   bytes: number
+  /** Nothing was stored in its stream when it was opened. */
+  fresh: boolean
 }
 
 /** Bytes of stored records that one stretch of a READ looks at before it lets others pass. */
@@ -215,15 +277,61 @@ export class StreamDomain implements Domain<StreamRequest, Reply> {
   private readonly limits: StreamLimits
   private readonly store: StreamStore
   private readonly uncommitted: Budget
+  /** Streams that hold events, and events, in all. */
+  private readonly counted: { streams: number; events: number }
 
-  constructor(limits: StreamLimits, store: StreamStore, uncommitted: Budget) {
+  private readonly declared: Realms
+  private readonly tallies = new Tallies(
+    () => new Tally(),
+    tally => tally.stored + tally.fresh === 0,
+    (into, from) => {
+      for (const name of ["append", "read", "other"] as const) into[name].total += from[name].total
+      into.conflicts += from.conflicts
+    },
+  )
+  private readonly areas = new Catalog<Area>()
+  private readonly timeline = new Timeline()
+
+  constructor(limits: StreamLimits, store: StreamStore, uncommitted: Budget, realms = new Realms()) {
+    this.declared = realms
     this.limits = limits
     this.store = store
     this.uncommitted = uncommitted
-    this.registrations = new Registrations(limits, STREAM_FAULTS.subscriptionLimit)
+    this.registrations = new Registrations(limits, STREAM_FAULTS.subscriptionLimit, realms)
+    this.counted = store.counts()
+  }
+
+  /** Counts what is stored. */
+  load(): void {
+    for (const { family, route } of this.store.all()) {
+      const [realm, area] = route.slice("stream://".length).split("/") as [string, string]
+      const tally = this.tallies.of(family, realm)
+      if (tally.stored === 0) tally.events = this.store.order(family, `stream://${realm}/*/*`)?.next ?? 0
+      tally.stored++
+      this.countStream(family, realm, area, 1)
+    }
+  }
+
+  private countStream(family: number, realm: string, area: string, by: number): void {
+    const segments = [realm, area, ""]
+    const known = this.areas.get(family, segments)
+    if (known === undefined) this.areas.add(family, segments, { streams: by })
+    else {
+      known.streams += by
+      if (known.streams === 0) this.areas.remove(family, segments)
+    }
+  }
+
+  /** The numbers that a request counts for. */
+  private tallyOf(request: StreamRequest, session: Session): Tally {
+    if ("route" in request) return this.tallies.of(session.family, request.route.segments[0]!)
+    if ("selector" in request) return this.tallies.of(session.family, request.selector.route.segments[0]!)
+    const realm = this.appends.get(request.session)?.stream.route.segments[0]
+    return this.tallies.of(session.family, realm ?? "")
   }
 
   handle(request: StreamRequest, session: Session, context: Context): Outcome<Reply> {
+    this.tallyOf(request, session)[COUNTED[request.op]].add(context.now)
     switch (request.op) {
       case "begin":
         return this.begin(request.route, session, context)
@@ -250,6 +358,11 @@ export class StreamDomain implements Domain<StreamRequest, Reply> {
     }
   }
 
+  figures(): Figures<"stream"> {
+    const { streams, events } = this.counted
+    return { active: streams, append_sessions_active: this.appends.size, events_total: events }
+  }
+
   /** A commit ends its session, whatever comes of it. */
   abandon(request: StreamRequest, session: Session, context: Context): void {
     if (request.op !== "commit") return
@@ -263,6 +376,8 @@ export class StreamDomain implements Domain<StreamRequest, Reply> {
     if (this.owners.count(session.id) >= this.limits.openAppendsMax) {
       return STREAM_FAULTS.busy.because("this client has too many open append sessions")
     }
+    if (this.isRealmFull(stream))
+      return STREAM_FAULTS.busy.because("the realm has all the streams that it may have")
     const append: Append = {
       id: context.nextId(),
       session: session.id,
@@ -270,18 +385,31 @@ export class StreamDomain implements Domain<StreamRequest, Reply> {
       packs: [],
       events: 0,
       bytes: 0,
+      fresh: true,
     }
     this.open(append)
     context.journal.undo(() => this.forget(append))
     return append.id
   }
 
+  /** Does a declared realm have all the streams that it may have, this one left aside? */
+  private isRealmFull({ route, orders }: Stream): boolean {
+    const realm = route.segments[0]!
+    const max = this.declared.get(realm)?.limits.maxStreams ?? null
+    if (max === null || orders[0]!.id !== 0) return false
+    return sumOf(this.tallies.select(null, realm), tally => tally.stored + tally.fresh) >= max
+  }
+
   private append(request: StreamAppend, session: Session, context: Context): number | Fault {
     const append = this.find(request.session, session)
     if (append instanceof Fault) return append
     const offset = frontier(append.stream, "resource") + append.events
-    if (request.expectedOffset !== offset)
+    if (request.expectedOffset !== offset) {
+      const { family, route } = append.stream
+      this.tallies.of(family, route.segments[0]!).conflicts++
+      this.timeline.note("failure", context.now, family, route.segments, `an append expected another offset`)
       return STREAM_FAULTS.conflict.because(`the next offset is ${offset}`)
+    }
     const metaBytes = request.meta === null ? 0 : spanLength(request.meta)
     const bytes = spanLength(request.body) + metaBytes
     if (bytes > EVENT_BYTES_MAX) return STREAM_FAULTS.recordTooLarge
@@ -317,13 +445,32 @@ export class StreamDomain implements Domain<StreamRequest, Reply> {
     if (!context.writable) return STREAM_FAULTS.backend
     const { stream, events } = append
     const first = frontiers(stream)
+    this.countEvents(stream, events, context)
     const segments = this.place(append, first, context)
     this.store.append(segments, context.journal)
+    context.journal.assign(this.counted, {
+      streams: this.counted.streams + (first.resource === 0 ? 1 : 0),
+      events: this.counted.events + events,
+    })
     for (const order of stream.orders) context.journal.assign(order, { next: first[order.axis] + events })
     context.journal.assign(stream, { bytes: segments.at(-1)!.segment.streamBytes })
     context.wrote(request.sync ? "sync" : "buffered")
     this.tell(stream, first, events, context)
     return null
+  }
+
+  private countEvents({ family, route, orders }: Stream, events: number, context: Context): void {
+    const [realm, area] = route.segments as readonly [string, string]
+    const tally = this.tallies.of(family, realm)
+    const isNew = orders[0]!.id === 0
+    const count = (by: 1 | -1): void => {
+      tally.events += by * events
+      if (!isNew) return
+      tally.stored += by
+      this.countStream(family, realm, area, by)
+    }
+    count(1)
+    context.journal.undo(() => count(-1))
   }
 
   /** Turns the packs of a session into segments with their places in all orders. */
@@ -429,7 +576,8 @@ export class StreamDomain implements Domain<StreamRequest, Reply> {
           return this.page(walk, true, watermark)
         const event = unpackEvent(pack.record(i))
         const record = recordOf(segment, i, event)
-        const shown = filter === null || passes(filter, event.discriminator) ? record : null
+        const visible = this.declared.permits(segment.route)
+        const shown = visible && (filter === null || passes(filter, event.discriminator)) ? record : null
         const itemBytes = readItemBytes(segment.route, shown, selector.extended)
         const full = walk.usedBytes + itemBytes > Math.min(walk.roomBytes, request.maxBytes)
         if (full && walk.items.length > 0) return this.page(walk, true, watermark)
@@ -547,12 +695,19 @@ export class StreamDomain implements Domain<StreamRequest, Reply> {
 
   private open(append: Append): void {
     append.stream.open = append
+    const tally = this.tallies.of(append.stream.family, append.stream.route.segments[0]!)
+    append.fresh = append.stream.orders[0]!.id === 0
+    tally.appends++
+    if (append.fresh) tally.fresh++
     this.appends.set(append.id, append)
     this.owners.add(append.session, append)
   }
 
   private forget(append: Append): void {
     append.stream.open = null
+    const tally = this.tallies.of(append.stream.family, append.stream.route.segments[0]!)
+    tally.appends--
+    if (append.fresh) tally.fresh--
     this.appends.delete(append.id)
     this.owners.remove(append.session, append)
   }
@@ -577,6 +732,173 @@ export class StreamDomain implements Domain<StreamRequest, Reply> {
     this.remembered++
     return order
   }
+
+  // ── operators ──────────────────────────────────────────────────────────────────────────────────────────
+
+  *realms(): Generator<string> {
+    yield* this.areas.realms(null)
+    for (const [realm, tally] of this.tallies.realms()) if (tally.fresh > 0) yield realm
+  }
+
+  view(query: StreamQuery, now: Millis): StreamAnswers[keyof StreamAnswers] {
+    switch (query.name) {
+      case "realms":
+        return pageOf(this.areas.realms(query.family), query.page)
+      case "areas":
+        return pageOf(this.areas.areas(query.family, query.realm), query.page)
+      case "resources":
+        return this.resourcePage(query)
+      case "events":
+        return this.timeline.of(query.place, query.limit)
+      case "search":
+        return this.search(query)
+      case "stats":
+        return this.stats(query.family, query.realm, now)
+      case "resource":
+        return this.detail(query.place)
+      case "watermarks":
+        return this.watermarks(query)
+      case "records":
+        return this.records(query)
+    }
+  }
+
+  private stats(family: number | null, realm: string | null, now: Millis): StreamStats {
+    const tallies = this.tallies.select(family, realm)
+    const perSecond = (name: Counted): number => sumOf(tallies, tally => tally[name].perSecond(now))
+    const by = { append: perSecond("append"), read: perSecond("read") }
+    const eventsByRealm: Record<string, number> = {}
+    for (const name of realm === null ? this.areas.realms(family) : [realm]) {
+      const events = sumOf(this.tallies.select(family, name), tally => tally.events)
+      if (events > 0) eventsByRealm[name] = events
+    }
+    return {
+      streamsActive: sumOf(tallies, tally => tally.stored + tally.fresh),
+      appendsActive: sumOf(tallies, tally => tally.appends),
+      events: sumOf(tallies, tally => tally.events),
+      eventsByRealm,
+      conflicts: sumOf(tallies, tally => tally.conflicts),
+      operations: { all: by.append + by.read + perSecond("other"), by },
+    }
+  }
+
+  private resourcePage({
+    family,
+    realm,
+    area,
+    page,
+  }: Extract<StreamQuery, { name: "resources" }>): Page<StreamResource> {
+    const counts = this.areas.leaves(family, [realm, area, ""])
+    // Names in one family are counted already; those of several have to be told apart.
+    const total =
+      counts.length <= 1 ? (counts[0]?.streams ?? 0) : this.store.countResources(family, realm, area)
+    const rows = this.store.resources(family, realm, area, page).map(resource => {
+      const { events, bytes, appendsActive } = this.detail({ family, realm, area, resource })!
+      return { resource, events, bytes, appendsActive }
+    })
+    return { total, rows }
+  }
+
+  /** What is stored of a stream and who appends to it; null where there is neither. */
+  private detail({ family, realm, area, resource }: PlaceAsk): StreamDetail | null {
+    const text = `stream://${realm}/${area}/${resource}`
+    const appends = [...this.streams].filter(
+      ([number, streams]) => (family === null || family === number) && streams.get(text)?.open != null,
+    ).length
+    const stored = this.storedFamilies(family, text).map(one => this.store.order(one, text)!)
+    if (stored.length === 0 && appends === 0) return null
+    const events = sumOf(stored, order => order.next)
+    return {
+      resource,
+      events,
+      bytes: sumOf(stored, order => order.lastStreamBytes),
+      appendsActive: appends,
+      lastOffset: stored.length === 0 ? null : Math.max(...stored.map(order => order.next)) - 1,
+    }
+  }
+
+  private storedFamilies(family: number | null, text: string): readonly number[] {
+    return this.store.families(text).filter(one => family === null || one === family)
+  }
+
+  private watermarks({ realm, area, page }: Extract<StreamQuery, { name: "watermarks" }>): Page<Watermark> {
+    const canonical = `stream://${realm}/${area ?? "*"}/*`
+    const found: Watermark[] = []
+    for (const family of this.areas.familiesOf(realm)) {
+      const order = this.store.order(family, canonical)
+      if (order !== null && order.next > 0) found.push({ family, watermark: order.next })
+    }
+    return pageOf(found, page)
+  }
+
+  private records({
+    place,
+    from,
+    limit,
+    bytesMax,
+  }: Extract<StreamQuery, { name: "records" }>): StreamAnswers["records"] {
+    const { realm, area, resource } = place
+    const text = `stream://${realm}/${area}/${resource}`
+    const route = parseRoute(text, "stream")
+    const families = this.storedFamilies(place.family, text)
+    const [family] = families
+    if (family === undefined || typeof route === "string") return NOTHING_STORED
+    if (families.length > 1) return refuse("ambiguous_target", "several families store this stream: name one")
+    const order = this.store.order(family, text)!
+    const rows: StoredEventRow[] = []
+    let bytes = 0
+    for (let position = from; position < order.next; ) {
+      const placed = this.store.segmentFrom(order.id, position)
+      if (placed === null) break
+      const { first, segment } = placed
+      const pack = new StoredPack(segment.records)
+      for (let at = Math.max(0, position - first); at < segment.count; at++) {
+        if (rows.length >= limit || bytes > SHOWN_BYTES) return { rows, more: true }
+        const { body, meta } = unpackEvent(pack.record(at))
+        const shown = shownOf(body, bytesMax)
+        const shownMeta = meta === null ? null : shownOf(meta, bytesMax)
+        bytes += shown.length + (shownMeta?.length ?? 0)
+        rows.push({
+          family,
+          offset: first + at,
+          createdAtMs: segment.createdAtMs,
+          body: shown,
+          bodyBytes: spanLength(body),
+          meta: shownMeta,
+          metaBytes: meta === null ? 0 : spanLength(meta),
+        })
+        position = first + at + 1
+      }
+    }
+    return { rows, more: false }
+  }
+
+  private search({ text, realm, limit }: Extract<StreamQuery, { name: "search" }>): StreamAnswers["search"] {
+    const found: Found[] = []
+    const realms = realm === null ? this.areas.realms(null) : [realm]
+    for (const name of realms.slice(0, SEARCHED_MAX)) {
+      for (const area of this.areas.areas(null, name)) {
+        if (!`stream://${name}/${area}/`.includes(text)) continue
+        if (found.length >= limit) return { found, truncated: true }
+        found.push({
+          domain: "stream",
+          kind: "area",
+          title: `stream://${name}/${area}`,
+          summary: "an area with streams",
+          healthy: true,
+          path: `stream/realms/${encodeURIComponent(name)}/areas/${encodeURIComponent(area)}/resources`,
+          fields: ["route"],
+        })
+      }
+    }
+    return { found, truncated: realms.length > SEARCHED_MAX }
+  }
+}
+
+const NOTHING_STORED: Refused = refuse("not_found", "nothing is stored here")
+
+function shownOf({ bytes, start, end }: Span, bytesMax: number): Uint8Array {
+  return bytes.slice(start, Math.min(end, start + bytesMax))
 }
 
 function remember<T>(families: Map<number, Map<string, T>>, family: number, key: string, value: T): void {

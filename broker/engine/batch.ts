@@ -1,14 +1,16 @@
 // Batches: what crosses the thread between the sockets and the durable lane, as packed bytes, one piece each
 // way and turn. Frames cross as they came; nobody parses them on the way.
 //
-//   inbound:   u32 n, n × u64 session that left; then records: u8 kind, u64 session, u32 registrations
+//   inbound:   f64 when its first frame arrived; u32 n, n × u64 session that left; then records: u8 kind, u64 session, u32 registrations
 //              elsewhere, u32 length, bytes (frames: whole frames; open: JSON; drain: nothing)
-//   outbound:  u32 batches that are done; then records: u64 session, u32 answered, u32 answered bytes, u32 registrations, u32 length, frames
+//   outbound:  u32 batches that are done; then records: u64 session, u32 answered, u32 answered bytes, u32 frames,
+//              u32 registrations, u32 length, frames
 
 import { Reader, type Span, viewOf, Writer } from "../../protocol/bytes.ts"
 import type { SessionId } from "../domains/domain.ts"
 import type { Outgoing } from "./outbox.ts"
 
+const ARRIVED_BYTES = 8
 const FRAMES = 1
 const OPEN = 2
 const DRAIN = 3
@@ -83,9 +85,11 @@ export class InboundBatch {
     records.u32(0)
   }
 
-  /** The finished batch; this object starts afresh. */
-  take(): Uint8Array {
-    const head = new Writer(4 + this.left.length * 8)
+  /** The finished batch, whose first frame arrived then; this object starts afresh. */
+  take(arrivedMs: number): Uint8Array {
+    const head = new Writer(ARRIVED_BYTES + 4 + this.left.length * 8)
+    head.view.setFloat64(0, arrivedMs)
+    head.at = ARRIVED_BYTES
     head.u32(this.left.length)
     for (const session of this.left) head.u64(session)
     const { records } = this
@@ -112,15 +116,20 @@ export type Inbound =
   | ({ readonly kind: "open" } & Opening)
   | { readonly kind: "drain" }
 
+/** When the first frame of the batch arrived, by the clock of `World.elapsedMs`. */
+export function arrivedOf(batch: Uint8Array): number {
+  return viewOf(batch).getFloat64(0)
+}
+
 /** The clients that left. */
 export function leftOf(batch: Uint8Array): SessionId[] {
-  const reader = new Reader().reset(batch, viewOf(batch), 0, batch.length)
+  const reader = new Reader().reset(batch, viewOf(batch), ARRIVED_BYTES, batch.length)
   return Array.from({ length: reader.u32() }, () => reader.u64())
 }
 
 /** Everything else. */
 export function* recordsOf(batch: Uint8Array): Generator<Inbound> {
-  const reader = new Reader().reset(batch, viewOf(batch), 0, batch.length)
+  const reader = new Reader().reset(batch, viewOf(batch), ARRIVED_BYTES, batch.length)
   reader.raw(reader.u32() * 8)
   while (reader.left > 0) {
     const kind = reader.u8()
@@ -156,6 +165,7 @@ export class OutboundBatch {
     records.u64(out.session)
     records.u32(out.answered)
     records.u32(out.answeredBytes)
+    records.u32(out.count)
     records.u32(registrations)
     records.block(out.frames)
     out.release?.()
@@ -187,10 +197,11 @@ export function* returnedOf(batch: Uint8Array): Generator<Returned> {
     const session = reader.u64()
     const answered = reader.u32()
     const answeredBytes = reader.u32()
+    const count = reader.u32()
     const registrations = reader.u32()
     const { start, end } = reader.span()
     const frames = end - start > COPIED_BYTES_MAX ? batch.subarray(start, end) : batch.slice(start, end)
-    yield { session, frames, answered, answeredBytes, registrations }
+    yield { session, frames, answered, answeredBytes, count, registrations }
   }
   if (!reader.whole) throw new Error("a batch does not parse")
 }

@@ -4,7 +4,8 @@
 import { FrameReader, type FrameSink } from "../../protocol/frame.ts"
 import { type Grant, Grants, parsePermission } from "../../protocol/permission.ts"
 import type { Millis, SessionId } from "../domains/domain.ts"
-import { leftOf, type Opening, OutboundBatch, recordsOf } from "./batch.ts"
+import type { AnswerTo, Command, Query } from "../domains/views/index.ts"
+import { arrivedOf, leftOf, type Opening, OutboundBatch, recordsOf } from "./batch.ts"
 import { type Lane, LaneSession, type TurnStore } from "./lane.ts"
 
 export class DurableLane {
@@ -32,15 +33,31 @@ export class DurableLane {
     return this.lane.nextDue()
   }
 
-  /** One turn over all batches that have come. Returns what goes back, or null for nothing. */
-  run(now: Millis, batches: readonly Uint8Array[]): Uint8Array | null {
+  /**
+   * One turn over all batches that have come, and after those over commands. Returns what goes back, or null
+   * for nothing; what became of the commands stands in `outcomes`, in their order.
+   */
+  run(
+    now: Millis,
+    batches: readonly Uint8Array[],
+    commands: readonly Command[] = [],
+    outcomes: unknown[] = [],
+  ): Uint8Array | null {
     const left = batches.flatMap(leftOf)
     const gone = new Set(left)
-    const turn = this.lane.turn(now, this.store, left, () => {
+    const arrivedMs = batches[0] === undefined ? null : arrivedOf(batches[0])
+    const turn = this.lane.turn(now, arrivedMs, this.store, left, () => {
       for (const batch of batches) this.play(batch, gone)
+      outcomes.length = 0
+      for (const command of commands) outcomes.push(this.lane.order(command))
     })
     for (const out of turn) this.outbound.add(out, this.lane.session(out.session)?.registrations ?? 0)
     return this.outbound.take(batches.length)
+  }
+
+  /** Answers from what is committed. */
+  ask<Q extends Query>(query: Q, now: Millis): AnswerTo<Q> {
+    return this.lane.ask(query, now)
   }
 
   private play(batch: Uint8Array, gone: ReadonlySet<SessionId>): void {

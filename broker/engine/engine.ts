@@ -5,6 +5,9 @@
 import { CLIENT_MESSAGES } from "../../protocol/messages/index.ts"
 import { NOTICE_PUBLISH } from "../../protocol/messages/notice.ts"
 import type { Millis, SessionId } from "../domains/domain.ts"
+import { Rate } from "../domains/rates.ts"
+import type { Page, PageAsk } from "../domains/views/common.ts"
+import type { AnswerTo, Command, OutcomeOf, Query } from "../domains/views/index.ts"
 import { batchesDone, InboundBatch, returnedOf } from "./batch.ts"
 import { sessionOf } from "./durable.ts"
 import type { Lane, LaneSession } from "./lane.ts"
@@ -14,10 +17,37 @@ export interface Identity {
   readonly family: number
   /** `pattern#access` strings; null allows everything. */
   readonly permissions: readonly string[] | null
+  /** The session's own realm label; absent or "": none. */
+  readonly realm?: string
+  readonly subject?: string
+  /** The value of the identity claim. */
+  readonly identity?: string
+}
+
+/** Where a client connects from, and how. */
+export interface Peer {
+  readonly transport: "websocket" | "tcp"
+  /** `ip:port`. */
+  readonly remoteAddr: string
+}
+
+const NOWHERE: Peer = { transport: "tcp", remoteAddr: "" }
+
+/** A session as an operator sees it. */
+export interface SessionRow extends Peer {
+  readonly id: SessionId
+  readonly family: number
+  readonly realm: string
+  readonly subject: string
+  readonly identity: string
+  readonly connectedAtMs: Millis
+  readonly lastMs: Millis
+  readonly received: number
+  readonly sent: number
 }
 
 /** Why the broker ends a connection. */
-export type Ending = "slow" | "draining" | "violation"
+export type Ending = "slow" | "draining" | "violation" | "closed"
 
 /** A connection, as the engine needs it. */
 export interface Client {
@@ -48,12 +78,27 @@ export class EngineSession {
   inflightBytes = 0
   /** Registrations at the durable lane, as last heard. */
   registrationsThere = 0
+  readonly identity: Identity
+  readonly peer: Peer
+  readonly connectedAtMs: Millis
+  /** When a frame last went either way. */
+  lastMs: Millis
+  received = 0
+  sent = 0
   private holds = 0
 
-  constructor(client: Client, lane: LaneSession) {
+  constructor(client: Client, lane: LaneSession, identity: Identity, peer: Peer, now: Millis) {
     this.id = lane.id
     this.client = client
     this.lane = lane
+    this.identity = identity
+    this.peer = peer
+    this.connectedAtMs = now
+    this.lastMs = now
+  }
+
+  get realm(): string {
+    return this.identity.realm ?? ""
   }
 
   isHeld(reason: number): boolean {
@@ -77,7 +122,14 @@ export class EngineSession {
 export interface DurableLink {
   /** Hands over a batch. The answer comes through `Engine.returned`. */
   post(batch: Uint8Array): void
+  /** Hands over what an operator asks or orders. The answer comes through `Engine.answered`. */
+  tell?(asked: Asked): void
 }
+
+/** What an operator asks or orders of the durable lane. */
+export type Asked =
+  | { readonly kind: "query"; readonly id: number; readonly query: Query }
+  | { readonly kind: "command"; readonly id: number; readonly command: Command }
 
 export interface EngineLimits {
   readonly inflightMax: number
@@ -93,11 +145,15 @@ export interface EngineOptions {
   readonly link: DurableLink
   readonly limits: EngineLimits
   readonly now: () => Millis
+  /** Milliseconds that never jump; only for measuring. */
+  readonly elapsedMs: () => number
   /** Runs the work once everything that has already arrived was taken. */
   readonly soon: (work: () => void) => void
   /** Runs the work at that moment or later; a later call replaces an earlier one. */
   readonly at: (due: Millis, work: () => void) => void
   readonly later: (ms: number, work: () => void) => () => void
+  /** How many batches the durable lane has taken. */
+  readonly batchesTaken: () => number
   /** Hears of every turn and every answer of the durable lane. */
   readonly happened: () => void
 }
@@ -125,9 +181,34 @@ export class Engine {
   private readonly held = new Set<EngineSession>()
   private due: Millis | null = null
   private draining = false
+  private now: Millis = 0
+  private turnFrames = 0
+  private readonly byRealm = new Map<string, number>()
+  /** What operators ask of the live lane; done when the turn ends. */
+  private asked: (() => void)[] = []
+  private readonly waiting = new Map<number, (value: unknown) => void>()
+  private nextAsked = 1
+  /** Frames from and to clients. */
+  readonly framesIn = new Rate()
+  readonly framesOut = new Rate()
+  /** Since when something waits to be handed to the durable lane. */
+  private waitingSinceMs = 0
+  /** Frames that clients have sent. */
+  framesReceived = 0
+  /** Batches handed to the durable lane. */
+  batchesPosted = 0
+  /** The most batches that were ever handed over and not taken. */
+  depthPeak = 0
+  /** How often a client was not read on because too much was under way. */
+  holds = 0
 
   constructor(options: EngineOptions) {
     this.options = options
+  }
+
+  /** Batches handed to the durable lane that it has not taken yet. */
+  get depth(): number {
+    return Math.max(0, this.batchesPosted - this.options.batchesTaken())
   }
 
   get sessionCount(): number {
@@ -135,10 +216,12 @@ export class Engine {
   }
 
   /** Lets a client in. */
-  enter(client: Client, identity: Identity): EngineSession {
-    const opening = { session: this.nextSession++, ...identity }
-    const session = new EngineSession(client, sessionOf(opening))
+  enter(client: Client, identity: Identity, peer: Peer = NOWHERE): EngineSession {
+    const { family, permissions, realm = "" } = identity
+    const opening = { session: this.nextSession++, family, permissions }
+    const session = new EngineSession(client, sessionOf(opening), identity, peer, this.options.now())
     this.sessions.set(session.id, session)
+    this.byRealm.set(realm, this.sessionsOf(realm) + 1)
     this.options.live.open(session.lane)
     this.batch.open(opening)
     return session
@@ -158,7 +241,11 @@ export class Engine {
     end: number,
   ): boolean {
     const { live } = this.options
+    this.framesReceived++
     this.openTurn()
+    this.turnFrames++
+    session.received++
+    session.lastMs = this.now
     if (live.owns(type)) {
       session.lane.registrationsElsewhere = session.registrationsThere
       live.receive(session.lane, type, bytes, view, payload, end)
@@ -168,6 +255,7 @@ export class Engine {
       return true
     }
     if (!CLIENT_MESSAGES.has(type)) return false
+    if (this.batch.empty) this.waitingSinceMs = this.options.elapsedMs()
     this.batch.frames(session.id, session.lane.registrations, bytes, start, end)
     session.inflight++
     session.inflightBytes += end - payload
@@ -184,6 +272,9 @@ export class Engine {
   /** A connection has closed. */
   leave(session: EngineSession): void {
     if (!this.sessions.delete(session.id)) return
+    const inRealm = this.sessionsOf(session.realm) - 1
+    if (inRealm > 0) this.byRealm.set(session.realm, inRealm)
+    else this.byRealm.delete(session.realm)
     this.held.delete(session)
     this.inflightBytes -= session.inflightBytes
     this.openTurn()
@@ -215,16 +306,22 @@ export class Engine {
   }
 
   private deliver(sent: Uint8Array): void {
-    for (const { session: id, frames, answered, answeredBytes, registrations } of returnedOf(sent)) {
+    const now = this.options.now()
+    let sentFrames = 0
+    for (const { session: id, frames, answered, answeredBytes, count, registrations } of returnedOf(sent)) {
       const session = this.sessions.get(id)
       if (session === undefined) continue
       session.registrationsThere = registrations
       session.inflight -= answered
       session.inflightBytes -= answeredBytes
       this.inflightBytes -= answeredBytes
+      session.sent += count
+      session.lastMs = now
+      sentFrames += count
       session.client.write(frames, null)
       this.restrain(session)
     }
+    if (sentFrames > 0) this.framesOut.add(now, sentFrames)
     this.relieve()
   }
 
@@ -234,6 +331,7 @@ export class Engine {
     const over = session.inflight >= inflightMax || session.inflightBytes >= inflightBytesMax
     if (over || this.inflightBytes >= inflightTotalBytesMax) {
       if (!over) this.held.add(session)
+      if (!session.isHeld(TOO_MUCH)) this.holds++
       session.hold(TOO_MUCH)
     } else if (session.inflight <= inflightMax / 2 && session.inflightBytes <= inflightBytesMax / 2) {
       this.held.delete(session)
@@ -261,6 +359,86 @@ export class Engine {
     receiver.whenBelow(this.options.limits.laggingBytes / 2, goOn)
   }
 
+  // ── operators ──────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Asks the lane that owns the subject, behind the work that is queued there. */
+  ask<Q extends Query>(query: Q): Promise<AnswerTo<Q>> {
+    const { live, now } = this.options
+    if (!live.answersFor(query.domain))
+      return this.tell(id => ({ kind: "query", id, query })) as Promise<AnswerTo<Q>>
+    return this.inTurn(() => live.ask(query, now()))
+  }
+
+  /** Has a command carried out by the lane that owns the subject. */
+  order<C extends Command>(command: C): Promise<OutcomeOf<C>> {
+    const { live } = this.options
+    if (!live.answersFor(command.domain))
+      return this.tell(id => ({ kind: "command", id, command })) as Promise<OutcomeOf<C>>
+    return this.inTurn(() => live.order(command))
+  }
+
+  private inTurn<T>(work: () => T): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.openTurn()
+      this.asked.push(() => {
+        try {
+          resolve(work())
+        } catch (error) {
+          reject(error)
+        }
+      })
+    })
+  }
+
+  private tell(message: (id: number) => Asked): Promise<unknown> {
+    return new Promise(resolve => {
+      const id = this.nextAsked++
+      this.waiting.set(id, resolve)
+      this.options.link.tell!(message(id))
+    })
+  }
+
+  /** The durable lane has an answer. */
+  answered(id: number, value: unknown): void {
+    const resolve = this.waiting.get(id)
+    this.waiting.delete(id)
+    resolve?.(value)
+  }
+
+  sessionsOf(realm: string): number {
+    return this.byRealm.get(realm) ?? 0
+  }
+
+  /** Realms that sessions name. */
+  get sessionRealms(): string[] {
+    return [...this.byRealm.keys()].filter(realm => realm !== "")
+  }
+
+  /** Sessions in the order in which they came. */
+  sessionPage(realm: string | null, family: number | null, { offset, limit }: PageAsk): Page<SessionRow> {
+    const rows: SessionRow[] = []
+    let total = 0
+    for (const session of this.sessions.values()) {
+      if (realm !== null && (realm === "" || session.realm !== realm)) continue
+      if (family !== null && session.identity.family !== family) continue
+      if (total >= offset && rows.length < limit) rows.push(sessionRow(session))
+      total++
+    }
+    return { total, rows }
+  }
+
+  sessionRow(id: SessionId): SessionRow | null {
+    const session = this.sessions.get(id)
+    return session === undefined ? null : sessionRow(session)
+  }
+
+  /** Ends a session and cleans up after it. */
+  closeSession(id: SessionId): boolean {
+    const session = this.sessions.get(id)
+    session?.client.end("closed")
+    return session !== undefined
+  }
+
   // ── turns ──────────────────────────────────────────────────────────────────────────────────────────────
 
   /** A turn begins with the first thing that arrives and ends when all that has arrived was taken. */
@@ -269,25 +447,40 @@ export class Engine {
     this.turnOpen = true
     this.turnBytes = 0
     const { live, now, soon } = this.options
-    live.begin(now())
+    this.now = now()
+    live.begin(this.now, this.options.elapsedMs())
     live.expire()
     soon(() => this.endTurn())
   }
 
   private endTurn(): void {
     if (!this.turnOpen) return
+    const { asked, publishers } = this
+    if (asked.length > 0) {
+      this.asked = []
+      for (const one of asked) one()
+    }
     this.turnOpen = false
-    const { publishers } = this
+    if (this.turnFrames > 0) {
+      this.framesIn.add(this.now, this.turnFrames)
+      this.turnFrames = 0
+    }
+    let sentFrames = 0
     this.publishers = []
     this.lastPublisher = null
     const { laggingBytes } = this.options.limits
     // Taken whole: a write may end a connection, and that is a new turn.
-    for (const { session, frames, release } of [...this.options.live.end()]) {
-      const client = this.sessions.get(session)?.client
-      if (client === undefined) continue
+    for (const { session: id, frames, release, count } of [...this.options.live.end()]) {
+      const session = this.sessions.get(id)
+      if (session === undefined) continue
+      const { client } = session
+      session.sent += count
+      session.lastMs = this.now
+      sentFrames += count
       client.write(frames, release)
       if (publishers.length > 0 && client.pendingBytes > laggingBytes) this.slowDown(publishers, client)
     }
+    if (sentFrames > 0) this.framesOut.add(this.now, sentFrames)
     this.post()
     this.watch()
     this.options.happened()
@@ -296,7 +489,9 @@ export class Engine {
   private post(): void {
     if (this.batch.empty || this.batchesOut >= BATCHES_MAX) return
     this.batchesOut++
-    this.options.link.post(this.batch.take())
+    this.batchesPosted++
+    this.depthPeak = Math.max(this.depthPeak, this.depth)
+    this.options.link.post(this.batch.take(this.waitingSinceMs))
   }
 
   /** Makes sure that a turn happens when something falls due. */
@@ -308,5 +503,21 @@ export class Engine {
       this.due = null
       this.openTurn()
     })
+  }
+}
+
+function sessionRow(session: EngineSession): SessionRow {
+  const { id, identity, peer, connectedAtMs, lastMs, received, sent } = session
+  return {
+    id,
+    family: identity.family,
+    realm: session.realm,
+    subject: identity.subject ?? "",
+    identity: identity.identity ?? "",
+    connectedAtMs,
+    lastMs,
+    received,
+    sent,
+    ...peer,
   }
 }

@@ -37,8 +37,12 @@ import {
   Unfinished,
 } from "../domains/domain.ts"
 import { Journal } from "../domains/journal.ts"
+import { Realms } from "../domains/realms.ts"
 import type { Registration } from "../domains/registrations.ts"
+import { refuse } from "../domains/views/common.ts"
+import type { AnswerTo, Command, OutcomeOf, Query, Subject } from "../domains/views/index.ts"
 import { type NoticeRoom, Outbox, type Outgoing } from "./outbox.ts"
+import { type Tally, TurnTally } from "./tally.ts"
 
 /** A client as a lane knows it. */
 export class LaneSession implements Session {
@@ -104,13 +108,23 @@ export interface LaneOptions {
   readonly firstId: 1 | 2
   readonly random: () => number
   readonly noticeRoom: NoticeRoom
+  readonly tally: Tally
+  /** Milliseconds that never jump, the same in both threads; only for measuring. */
+  readonly elapsedMs: () => number
   /** Long polls and lease waits of one client. */
   readonly parkedMax: number
   /** A request threw: the bug is reported, the request refused, the turn goes on. */
   readonly onBug: (error: unknown, name: string) => void
   /** The store takes writes again, or no more. */
   readonly onWritable: (writable: boolean) => void
+  /** What is known of declared realms. */
+  readonly realms?: Realms
+  /** Answers what is asked of realms, on the lane that keeps them. */
+  readonly book?: Operated
 }
+
+/** What an operator may ask and order things of: a domain, or the book of realms. */
+export type Operated = Pick<Domain<never, unknown>, "view" | "command">
 
 /** Buffered work is brought to disk this soon. */
 const SYNC_WITHIN_MS = 100
@@ -132,6 +146,7 @@ class Refusal extends Error {
 export class Lane {
   private readonly options: LaneOptions
   private readonly all: readonly Domain<never, unknown>[]
+  private readonly named: readonly (readonly [Scheme, Domain<never, unknown>])[]
   private readonly messages: (ClientMessage | undefined)[] = new Array(TYPES_END).fill(undefined)
   private readonly sessions = new Map<SessionId, LaneSession>()
   private readonly routes = new RouteTable()
@@ -163,11 +178,20 @@ export class Lane {
   /** Whom the request being judged has notified last. */
   private notified: readonly Registration[] | null = null
   private readonly refused = new Set<number>()
+  private readonly realms: Realms
+  private readonly operated: { readonly [S in Subject]?: Operated }
+  private readonly turnTally = new TurnTally()
+  /** When the oldest request of this turn arrived; null where nothing came in. */
+  private arrivedMs: number | null = null
 
   constructor(options: LaneOptions) {
     this.options = options
     this.nextId = options.firstId
     this.all = Object.values(options.domains)
+    this.realms = options.realms ?? new Realms()
+    this.operated =
+      options.book === undefined ? options.domains : { ...options.domains, realms: options.book }
+    this.named = Object.entries(options.domains) as [Scheme, Domain<never, unknown>][]
     for (const [type, message] of CLIENT_MESSAGES) {
       if (options.domains[message.domain] !== undefined) this.messages[type] = message
     }
@@ -197,10 +221,6 @@ export class Lane {
     return this.messages[type] !== undefined
   }
 
-  get noticesDropped(): number {
-    return this.outbox.noticesDropped
-  }
-
   session(id: SessionId): LaneSession | undefined {
     return this.sessions.get(id)
   }
@@ -220,9 +240,10 @@ export class Lane {
 
   // ── a turn of a lane that keeps nothing: begin, any of the following, end ──────────────────────────────
 
-  /** Begins a turn: the one moment at which it all happens. */
-  begin(now: Millis): void {
+  /** Begins a turn: the one moment at which it all happens. `arrivedMs` as `elapsedMs` counts. */
+  begin(now: Millis, arrivedMs: number | null): void {
     this.now = Math.max(now, this.now)
+    this.arrivedMs = arrivedMs
     this.context.now = this.now
     this.gone.clear()
     this.request = 0
@@ -281,7 +302,9 @@ export class Lane {
         repeat.session === session &&
         publishesTo(repeat.route, bytes, view, payload, end)
       ) {
+        this.turnTally.request(type)
         this.outbox.notify(NOTICE_NOTIFY, repeat.followers, bytes, view, payload, end)
+        this.options.domains.notice?.again?.()
         return
       }
       this.repeat = null
@@ -326,6 +349,7 @@ export class Lane {
   *end(): Generator<Outgoing> {
     this.journal.clear()
     yield* this.outbox.take()
+    this.settle()
   }
 
   get quiet(): boolean {
@@ -339,11 +363,17 @@ export class Lane {
    * came in through `open`, `receive` and `drain` and is played again where the turn has to be undone. Throws
    * where the store failed for good.
    */
-  *turn(now: Millis, store: TurnStore, left: readonly SessionId[], inbound: () => void): Generator<Outgoing> {
+  *turn(
+    now: Millis,
+    arrivedMs: number | null,
+    store: TurnStore,
+    left: readonly SessionId[],
+    inbound: () => void,
+  ): Generator<Outgoing> {
     this.refused.clear()
     for (;;) {
       try {
-        this.begin(now)
+        this.begin(now, arrivedMs)
         for (const id of left) this.gone.add(id)
         for (const id of left) this.leave(id)
         this.expire()
@@ -355,17 +385,33 @@ export class Lane {
       } catch (error) {
         this.undo(store)
         if (error instanceof Refusal) this.refused.add(error.request)
-        else if (store.isFull(error) && this.context.writable) this.setWritable(false)
-        else throw error
+        else {
+          this.options.tally.add("commitErrors", 1)
+          if (!store.isFull(error) || !this.context.writable) throw error
+          this.setWritable(false)
+        }
       }
     }
     this.journal.clear()
     for (const domain of this.all) domain.committed?.()
     this.keepSynced(store)
     yield* this.outbox.take()
+    this.settle()
+  }
+
+  /** The turn stands: what it has counted is told. */
+  private settle(): void {
+    const { tally, elapsedMs } = this.options
+    this.turnTally.settle(tally, this.arrivedMs === null ? 0 : (elapsedMs() - this.arrivedMs) / 1_000)
+    const { frames, dropped, undeliverable } = this.outbox.takeCounts()
+    tally.add("framesSent", frames)
+    tally.add("noticesDropped", dropped)
+    tally.add("undeliverable", undeliverable)
+    for (const [name, domain] of this.named) tally.figures(name, domain.figures(this.now))
   }
 
   private undo(store: TurnStore): void {
+    this.turnTally.discard()
     this.outbox.discard()
     this.events = []
     this.delivering = false
@@ -390,6 +436,42 @@ export class Lane {
     if (this.roomDueMs === null || this.roomDueMs > this.now) return
     if (store.hasRoom()) this.setWritable(true)
     else this.roomDueMs = this.now + ROOM_EVERY_MS
+  }
+
+  // ── operators ──────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Does this lane answer for the subject? */
+  answersFor(subject: Subject): boolean {
+    return this.operated[subject] !== undefined
+  }
+
+  /** Answers from what is committed. To be called between turns, or at the end of a turn that keeps nothing. */
+  ask<Q extends Query>(query: Q, now: Millis): AnswerTo<Q> {
+    return this.operated[query.domain]!.view!(query as never, Math.max(now, this.now)) as AnswerTo<Q>
+  }
+
+  /** Carries out a command, within a turn. */
+  order<C extends Command>(command: C): OutcomeOf<C> {
+    const number = this.request++
+    const broken = refuse("internal", "the command could not be carried out") as OutcomeOf<C>
+    if (this.refused.has(number)) return broken
+    this.repeat = null
+    const mark = this.journal.mark()
+    const heard = this.events.length
+    try {
+      const outcome = this.operated[command.domain]!.command!(command as never, this.context)
+      this.deliver()
+      return outcome as OutcomeOf<C>
+    } catch (error) {
+      this.bug(error, `${command.domain} ${command.name}`, number, mark, heard)
+      return broken
+    }
+  }
+
+  /** Realms known by their use on this lane. */
+  *usedRealms(): Generator<string> {
+    yield* this.realms.used
+    for (const domain of this.all) if (domain.realms !== undefined) yield* domain.realms()
   }
 
   // ── one request ────────────────────────────────────────────────────────────────────────────────────────
@@ -430,12 +512,13 @@ export class Lane {
       const { needs } = row
       if (needs !== undefined) {
         const target: Route = needs.target(request as never)
-        if (!session.grants.allow(target, needs.access(request as never)))
+        if (!session.grants.allow(target, needs.access(request as never)) || !this.realms.permits(target))
           return DOMAIN_FAULTS[domain].unauthorized
       }
+      this.turnTally.request(row.type)
       return this.options.domains[domain]!.handle(request as never, session, this.context)
     } catch (error) {
-      return this.bug(error, message, number, mark, heard)
+      return this.bug(error, message.row.name, number, mark, heard, message.domain)
     }
   }
 
@@ -447,7 +530,7 @@ export class Lane {
     try {
       return walk.go()
     } catch (error) {
-      return this.bug(error, walk.message, number, mark, heard)
+      return this.bug(error, walk.message.row.name, number, mark, heard, walk.message.domain)
     }
   }
 
@@ -455,14 +538,21 @@ export class Lane {
    * A request threw, which is a bug: it is reported, its effects are undone, and it gets its domain's backend
    * fault. Where rows may have been written, undoing means to run the turn again without the request.
    */
-  private bug(error: unknown, message: ClientMessage, number: number, mark: number, heard: number): Fault {
+  private bug(
+    error: unknown,
+    name: string,
+    number: number,
+    mark: number,
+    heard: number,
+    domain: Scheme = "kv",
+  ): Fault {
     const { store } = this.options
     if (store !== null && (store.isFull(error) || store.isFatal(error))) throw error
-    this.options.onBug(error, message.row.name)
+    this.options.onBug(error, name)
     if (store !== null) throw new Refusal(number, error)
     this.journal.rollback(mark)
     this.events.length = heard
-    return DOMAIN_FAULTS[message.domain].backend
+    return DOMAIN_FAULTS[domain].backend
   }
 
   private reply(
@@ -472,6 +562,10 @@ export class Lane {
     outcome: Outcome<unknown>,
   ): void {
     const { row } = message
+    if (outcome instanceof Fault) {
+      this.turnTally.fault(outcome.code)
+      if (row.envelope === "none" && row.refuse === undefined) return
+    }
     const writer = this.outbox.frame(session.id)
     if (outcome instanceof Fault) writeFailure(writer, row, payload, outcome)
     else writeSuccess(writer, row, outcome as never)
@@ -578,8 +672,10 @@ export class Lane {
       case "push": {
         const { row } = this.messages[event.type]!
         const writer = this.outbox.frame(session.id)
-        if (event.reply instanceof Fault) writeFailure(writer, row, lengthOnly(0), event.reply)
-        else writeSuccess(writer, row, event.reply as never)
+        if (event.reply instanceof Fault) {
+          this.turnTally.fault(event.reply.code)
+          writeFailure(writer, row, lengthOnly(0), event.reply)
+        } else writeSuccess(writer, row, event.reply as never)
         return
       }
       case "forward": {
@@ -590,6 +686,7 @@ export class Lane {
         return
       }
       case "callFault":
+        this.turnTally.fault(event.fault.code)
         writeCallFault(this.outbox.frame(session.id), event.correlation, event.fault)
     }
   }

@@ -17,6 +17,8 @@ export interface Outgoing {
   /** How many requests these answer, and how many bytes those had. */
   readonly answered: number
   readonly answeredBytes: number
+  /** How many frames these are. */
+  readonly count: number
 }
 
 class Box {
@@ -24,6 +26,7 @@ class Box {
   writer: Writer
   answered = 0
   answeredBytes = 0
+  count = 0
   /** Bytes of notices that this client may still get in this turn; the rest is dropped. */
   noticeRoomBytes: number
 
@@ -68,6 +71,17 @@ const SMALL_BYTES = 512
 const ID_BYTES = 8
 const TWO_32 = 4_294_967_296
 
+interface OutboxCounts {
+  /** Frames written. */
+  frames: number
+  /** Notices that were not sent because their receivers are too far behind. */
+  dropped: number
+  /** Notifications that no frame can carry. */
+  undeliverable: number
+}
+
+const NONE: Readonly<OutboxCounts> = { frames: 0, dropped: 0, undeliverable: 0 }
+
 /** Asks how many bytes of notices a client may get now: none once it is too far behind. */
 export type NoticeRoom = (session: SessionId) => number
 
@@ -82,7 +96,8 @@ export class Outbox {
     idsAt: [],
   }
   private readonly noticeRoom: NoticeRoom
-  private droppedNotices = 0
+  /** What happened in this turn. */
+  private counts: OutboxCounts = { ...NONE }
   private last: Box | null = null
   /** Clients that lately got large pieces, and writers for those. */
   private readonly large = new Set<SessionId>()
@@ -92,9 +107,11 @@ export class Outbox {
     this.noticeRoom = noticeRoom
   }
 
-  /** Notices that were not sent because their receivers are too far behind. */
-  get noticesDropped(): number {
-    return this.droppedNotices
+  /** What has happened since this was last asked. */
+  takeCounts(): OutboxCounts {
+    const { counts } = this
+    this.counts = { ...NONE }
+    return counts
   }
 
   get empty(): boolean {
@@ -104,7 +121,10 @@ export class Outbox {
   /** Where to write a frame for this client. */
   frame(session: SessionId): Writer {
     this.endRun()
-    return this.box(session).writer
+    this.counts.frames++
+    const box = this.box(session)
+    box.count++
+    return box.writer
   }
 
   /** Counts the frame just written as the answer to a request of this many bytes. */
@@ -125,7 +145,10 @@ export class Outbox {
   ): void {
     const length = ID_BYTES + end - start
     // A publish that fills its frame leaves no room for the id; it cannot be delivered.
-    if (length > PAYLOAD_BYTES_MAX) return
+    if (length > PAYLOAD_BYTES_MAX) {
+      this.counts.undeliverable += followers.length
+      return
+    }
     const { run } = this
     if (run.followers !== followers || run.type !== type || run.writer.at > RUN_BYTES_MAX) {
       this.endRun()
@@ -141,6 +164,9 @@ export class Outbox {
     const follower = followers[0]!
     const box = this.box(follower.session)
     if (this.fits(box, type, OUTER_BYTES + 5 + length)) {
+      this.counts.frames++
+      box.count++
+      follower.received++
       writeNotification(box.writer, type, follower.id, length, bytes, view, start, end)
     }
   }
@@ -148,7 +174,7 @@ export class Outbox {
   private fits(box: Box, type: number, bytes: number): boolean {
     if (type !== NOTIFY_TYPES.notice) return true
     if (box.noticeRoomBytes < bytes) {
-      this.droppedNotices++
+      this.counts.dropped++
       return false
     }
     box.noticeRoomBytes -= bytes
@@ -159,13 +185,17 @@ export class Outbox {
   private endRun(): void {
     const { run } = this
     if (run.idsAt.length === 0) return
-    for (const { session, id } of run.followers) {
+    for (const follower of run.followers) {
+      const { session, id } = follower
       const box = this.box(session)
       if (!this.fits(box, run.type, run.writer.at)) {
-        this.droppedNotices += run.idsAt.length - 1
+        this.counts.dropped += run.idsAt.length - 1
         continue
       }
+      this.counts.frames += run.idsAt.length
       const { writer } = box
+      box.count += run.idsAt.length
+      follower.received += run.idsAt.length
       const start = writer.at
       writer.raw(run.writer.bytes, 0, run.writer.at)
       const [high, low] = [(id / TWO_32) >>> 0, id >>> 0]
@@ -194,16 +224,18 @@ export class Outbox {
   *take(): Generator<Outgoing> {
     this.endRun()
     this.last = null
-    for (const { session, writer, answered, answeredBytes } of this.boxes.values()) {
-      if (writer.at > HAND_OVER_BYTES) {
+    for (const { session, writer, answered, answeredBytes, count } of this.boxes.values()) {
+      // All of its notices were dropped: it gets nothing, and nobody has to wait for it.
+      if (writer.at === 0) this.keep(writer)
+      else if (writer.at > HAND_OVER_BYTES) {
         this.large.add(session)
         const release = (): void => this.keep(writer)
-        yield { session, frames: writer.written, release, answered, answeredBytes }
+        yield { session, frames: writer.written, release, answered, answeredBytes, count }
       } else {
         if (writer.at < SMALL_BYTES) this.large.delete(session)
         const frames = writer.bytes.slice(0, writer.at)
         this.keep(writer)
-        yield { session, frames, release: null, answered, answeredBytes }
+        yield { session, frames, release: null, answered, answeredBytes, count }
       }
     }
     this.boxes.clear()
@@ -233,6 +265,7 @@ export class Outbox {
     this.run.idsAt.length = 0
     this.run.followers = []
     this.last = null
+    this.counts = { ...NONE }
     this.boxes.clear()
   }
 }

@@ -8,10 +8,12 @@ import {
   fsyncSync,
   mkdirSync,
   openSync,
+  readSync,
   statfsSync,
   statSync,
   writeSync,
 } from "node:fs"
+import { endianness } from "node:os"
 import { dirname, join, resolve } from "node:path"
 import BetterSqlite3 from "better-sqlite3"
 import { migrations } from "./migrations/index.ts"
@@ -45,12 +47,42 @@ export class StorageError extends Error {
   override readonly name = "StorageError"
 }
 
+/** Hears what the store does. Must not throw. */
+export interface StoreGauge {
+  /** Milliseconds that never jump. */
+  elapsedMs(): number
+  /** A transaction that wrote is committed; `restarted`: the log began anew with it. */
+  committed(commit: {
+    readonly seconds: number
+    readonly rows: number
+    readonly logBytes: number
+    readonly restarted: boolean
+    readonly synced: boolean
+  }): void
+  /** The log was brought to disk, beside a commit. */
+  synced(seconds: number): void
+}
+
+const PAGE_BYTES = 4_096
+/** Of SQLite's write-ahead log: its head, and a page with what stands before it. */
+const LOG_HEAD_BYTES = 32
+const LOG_FRAME_BYTES = 24 + PAGE_BYTES
+/** Where the index of the log says how many frames are valid; in the machine's own byte order. */
+const INDEX_FRAMES_AT = 16
+
 export class Database {
   private readonly connection: BetterSqlite3.Database
   private readonly lock: FolderLock | null
   private readonly folder: string | null
   private synchronous = FULL
   private logFd: number | null = null
+  /** What it has done, for whoever measures. */
+  private gauge: StoreGauge | null = null
+  private readonly totalChanges: Statement<[], number>
+  private indexFd: number | null = null
+  private readonly indexHead = Buffer.alloc(4)
+  private logFrames = 0
+  private changesBefore = 0
   private readonly lookAtLog: Statement<[], { log: number; checkpointed: number }>
   private readonly beginning: Statement<[]>
   private readonly committing: Statement<[]>
@@ -62,6 +94,16 @@ export class Database {
     this.lookAtLog = connection.prepare("PRAGMA wal_checkpoint(NOOP)")
     this.beginning = connection.prepare("BEGIN")
     this.committing = connection.prepare("COMMIT")
+    this.totalChanges = connection.prepare<[], number>("SELECT total_changes()").pluck()
+  }
+
+  /** From now on tells `gauge` of every commit and every sync. */
+  measure(gauge: StoreGauge): void {
+    this.gauge = gauge
+    this.changesBefore = this.totalChanges.get()!
+    if (this.folder === null) return
+    this.indexFd = openSync(join(this.folder, `${DATABASE_FILE}-shm`), "r")
+    this.logFrames = this.framesInLog()
   }
 
   /**
@@ -148,10 +190,35 @@ export class Database {
    * Throws where it could not; then the transaction is still to be rolled back.
    */
   commit(sync: boolean): void {
+    const { gauge } = this
+    const begunMs = gauge?.elapsedMs() ?? 0
     this.committing.run()
-    if (sync && this.synchronous !== FULL) this.syncLog()
+    const syncs = this.synchronous === FULL
+    if (sync && !syncs) this.syncLog()
+    if (gauge !== null) this.tell(gauge, (gauge.elapsedMs() - begunMs) / 1_000, syncs)
     // The level cannot change within a transaction, so the next one goes by what this one needed.
     this.level(sync ? FULL : NORMAL)
+  }
+
+  /** What the commit has written. One that wrote nothing is none: it did not touch the log. */
+  private tell(gauge: StoreGauge, seconds: number, syncs: boolean): void {
+    const changes = this.totalChanges.get()!
+    const rows = changes - this.changesBefore
+    this.changesBefore = changes
+    const frames = this.framesInLog()
+    const restarted = frames < this.logFrames
+    const written = restarted ? frames : frames - this.logFrames
+    this.logFrames = frames
+    if (rows === 0 && written === 0) return
+    const logBytes = written * LOG_FRAME_BYTES + (restarted ? LOG_HEAD_BYTES : 0)
+    gauge.committed({ seconds, rows, logBytes, restarted, synced: syncs && this.folder !== null })
+  }
+
+  /** Frames in the log, out of the head of its index, where every connection looks for it. */
+  private framesInLog(): number {
+    if (this.indexFd === null) return 0
+    readSync(this.indexFd, this.indexHead, 0, 4, INDEX_FRAMES_AT)
+    return endianness() === "LE" ? this.indexHead.readUInt32LE() : this.indexHead.readUInt32BE()
   }
 
   rollback(): void {
@@ -164,7 +231,10 @@ export class Database {
   }
 
   private syncLog(): void {
-    if (this.logFd !== null) fdatasyncSync(this.logFd)
+    if (this.logFd === null) return
+    const begunMs = this.gauge?.elapsedMs() ?? 0
+    fdatasyncSync(this.logFd)
+    this.gauge?.synced((this.gauge.elapsedMs() - begunMs) / 1_000)
   }
 
   private level(level: number): void {
@@ -219,6 +289,7 @@ export class Database {
       emptyLog(this.connection, this.folder)
     }
     if (this.logFd !== null) closeSync(this.logFd)
+    if (this.indexFd !== null) closeSync(this.indexFd)
     this.connection.close()
     this.lock?.release()
   }

@@ -4,9 +4,11 @@
 import { binaryBytes, binaryText } from "../../protocol/bytes.ts"
 import type { KvPair } from "../../protocol/messages/kv.ts"
 import type { Route } from "../../protocol/route.ts"
-import type { KvChanges, KvStore } from "../domains/kv.ts"
+import type { KvChanges, KvStore, StoredKv } from "../domains/kv.ts"
 import type { KeyBounds, OverlayEntry } from "../domains/overlay.ts"
+import type { PageAsk } from "../domains/views/common.ts"
 import type { Database, Statement } from "./database.ts"
+import { rangeOf } from "./routes.ts"
 
 const PAST = `
   CREATE TEMP TABLE kv_past (
@@ -29,7 +31,14 @@ interface PastRow {
 
 export class SqliteKvStore implements KvStore {
   private readonly database: Database
-  private readonly selectResource: Statement<[number, string], number>
+  private readonly selectResource: Statement<[number, string], StoredKv>
+  private readonly selectAll: Statement<[], { family: number; route: string; keys: number }>
+  private readonly selectNames: Statement<
+    [string, string, number, number, number, number],
+    { route: string; keys: number }
+  >
+  private readonly countNames: Statement<[string, string, number, number], number>
+  private readonly selectFamilies: Statement<[string], number>
   private readonly insertResource: Statement<[number, string]>
   private readonly updateKeys: Statement<[number, number]>
   private readonly selectValue: Statement<[number, Uint8Array], Uint8Array>
@@ -49,8 +58,18 @@ export class SqliteKvStore implements KvStore {
   constructor(database: Database) {
     this.database = database
     database.execute(PAST)
-    this.selectResource = database
-      .prepare<[number, string], number>("SELECT id FROM kv_resource WHERE family = ? AND route = ?")
+    this.selectResource = database.prepare("SELECT id, keys FROM kv_resource WHERE family = ? AND route = ?")
+    this.selectAll = database.prepare("SELECT family, route, keys FROM kv_resource WHERE keys > 0")
+    const names =
+      "FROM kv_resource INDEXED BY kv_route WHERE route >= ? AND route < ? AND keys > 0 AND (? = 0 OR family = ?)"
+    this.selectNames = database.prepare(
+      `SELECT route, sum(keys) AS keys ${names} GROUP BY route ORDER BY route LIMIT ? OFFSET ?`,
+    )
+    this.countNames = database
+      .prepare<[string, string, number, number], number>(`SELECT count(DISTINCT route) ${names}`)
+      .pluck()
+    this.selectFamilies = database
+      .prepare<[string], number>("SELECT family FROM kv_resource WHERE route = ? ORDER BY family")
       .pluck()
     this.insertResource = database.prepare("INSERT INTO kv_resource (family, route, keys) VALUES (?, ?, 0)")
     this.updateKeys = database.prepare("UPDATE kv_resource SET keys = keys + ? WHERE id = ?")
@@ -77,12 +96,39 @@ export class SqliteKvStore implements KvStore {
     this.deletePast = database.prepare("DELETE FROM kv_past WHERE resource = ? AND replaced_by <= ? LIMIT ?")
   }
 
-  find(family: number, route: Route): number | null {
+  find(family: number, route: Route): StoredKv | null {
     return this.selectResource.get(family, route.text) ?? null
   }
 
   create(family: number, route: Route): number {
     return Number(this.insertResource.run(family, route.text).lastInsertRowid)
+  }
+
+  all(): Iterable<{ family: number; route: string; keys: number }> {
+    return this.selectAll.iterate()
+  }
+
+  resources(
+    family: number | null,
+    realm: string,
+    area: string,
+    { offset, limit }: PageAsk,
+  ): { resource: string; keys: number }[] {
+    const [from, to] = rangeOf("kv", realm, area)
+    const rows = this.selectNames.all(from, to, family ?? 0, family ?? 0, limit, offset)
+    return rows.map(({ route, keys }) => ({ resource: route.slice(from.length), keys }))
+  }
+
+  countResources(family: number | null, realm: string, area: string): number {
+    return this.countNames.get(...rangeOf("kv", realm, area), family ?? 0, family ?? 0)!
+  }
+
+  families(route: Route): number[] {
+    return this.selectFamilies.all(route.text)
+  }
+
+  keyCount(): number {
+    return this.database.prepare<[], number>("SELECT coalesce(sum(keys), 0) FROM kv_resource").pluck().get()!
   }
 
   get(resource: number, key: Uint8Array): Uint8Array | null {
@@ -105,7 +151,7 @@ export class SqliteKvStore implements KvStore {
     resource: number,
     changes: KvChanges,
     keep: { readonly commit: number; readonly newest: number } | null,
-  ): void {
+  ): number {
     let added = 0
     for (const { start, end } of changes.deleted) {
       const [from, to] = [binaryBytes(start), binaryBytes(end)]
@@ -121,6 +167,7 @@ export class SqliteKvStore implements KvStore {
       added += this.set(resource, key, value)
     }
     if (added !== 0) this.updateKeys.run(added, resource)
+    return added
   }
 
   /** Sets or deletes one key; says by how many the resource's keys changed. */

@@ -4,6 +4,7 @@
 import { copyOf, type Span } from "../../protocol/bytes.ts"
 import type { Route } from "../../protocol/route.ts"
 import type { SegmentPlace, StoredSegment } from "../domains/backlog.ts"
+import type { Millis } from "../domains/domain.ts"
 import type { DeadLetter, QueueStore, StoredCounts, StoredQueue } from "../domains/queue.ts"
 import type { Database, Statement } from "./database.ts"
 import { storedRoute } from "./routes.ts"
@@ -16,6 +17,14 @@ interface SegmentRow {
   enqueued_at: number
   records: Uint8Array | null
   bits: Uint8Array | null
+}
+
+interface DeadRow {
+  message: number
+  attempts: number
+  reason: string
+  dead_at: number
+  enqueued_at: number
 }
 
 interface CountRow {
@@ -64,7 +73,12 @@ export class SqliteQueueStore implements QueueStore {
   private readonly selectAttempts: Statement<[number, number], number>
   private readonly upsertAttempts: Statement<[number, number, number]>
   private readonly deleteAttempts: Statement<[number, number]>
+  private readonly selectOldest: Statement<[number, number, number], number | null>
   private readonly insertDead: Statement<[number, number, number, string, number, number, Uint8Array]>
+  private readonly selectDead: Statement<[number, number, number], DeadRow>
+  private readonly selectLetter: Statement<[number, number], DeadRow & { body: Uint8Array }>
+  private readonly deleteDead: Statement<[number, number]>
+  private readonly selectSince: Statement<[number, number], number | null>
 
   constructor(database: Database) {
     this.database = database
@@ -92,6 +106,16 @@ export class SqliteQueueStore implements QueueStore {
         `SELECT min(due) FROM queue_segment INDEXED BY queue_delay WHERE due IS NOT NULL AND queue = ? AND due > ?`,
       )
       .pluck()
+    this.selectOldest = database
+      .prepare<[number, number, number], number | null>(
+        `SELECT min(at) FROM (
+           SELECT * FROM (SELECT enqueued_at AS at FROM queue_segment INDEXED BY queue_log
+             WHERE due IS NULL AND queue = ? ORDER BY first LIMIT 1)
+           UNION ALL
+           SELECT * FROM (SELECT enqueued_at AS at FROM queue_segment INDEXED BY queue_delay
+             WHERE due IS NOT NULL AND queue = ? AND due <= ? ORDER BY due LIMIT 1))`,
+      )
+      .pluck()
     this.selectRecords = database
       .prepare<[number], Uint8Array>("SELECT records FROM queue_segment WHERE id = ?")
       .pluck()
@@ -107,6 +131,24 @@ export class SqliteQueueStore implements QueueStore {
     this.upsertAttempts = database.prepare("INSERT OR REPLACE INTO queue_attempt VALUES (?, ?, ?)")
     this.deleteAttempts = database.prepare("DELETE FROM queue_attempt WHERE queue = ? AND message = ?")
     this.insertDead = database.prepare("INSERT INTO queue_dead VALUES (?, ?, ?, ?, ?, ?, ?)")
+    this.selectDead = database.prepare(
+      `SELECT message, attempts, reason, dead_at, enqueued_at FROM queue_dead INDEXED BY queue_dead_order
+       WHERE queue = ? ORDER BY dead_at, message LIMIT ? OFFSET ?`,
+    )
+    this.selectLetter = database.prepare(
+      "SELECT message, attempts, reason, dead_at, enqueued_at, body FROM queue_dead WHERE queue = ? AND message = ?",
+    )
+    this.deleteDead = database.prepare("DELETE FROM queue_dead WHERE queue = ? AND message = ?")
+    this.selectSince = database
+      .prepare<[number, number], number | null>(
+        `SELECT min(since) FROM (
+           SELECT * FROM (SELECT enqueued_at AS since FROM queue_segment INDEXED BY queue_log
+                          WHERE due IS NULL AND queue = ? ORDER BY first LIMIT 1)
+           UNION ALL
+           SELECT * FROM (SELECT enqueued_at FROM queue_segment INDEXED BY queue_delay_first
+                          WHERE due IS NOT NULL AND queue = ? ORDER BY first LIMIT 1))`,
+      )
+      .pluck()
   }
 
   *load(nowMs: number): Generator<{ queue: StoredQueue; counts: StoredCounts } | number> {
@@ -251,6 +293,10 @@ export class SqliteQueueStore implements QueueStore {
     this.upsertGone.run(row, queue, count, bits)
   }
 
+  oldest(queue: number, nowMs: Millis): Millis | null {
+    return this.selectOldest.get(queue, queue, nowMs) ?? null
+  }
+
   attempts(queue: number, message: number): number {
     return this.selectAttempts.get(queue, message) ?? 0
   }
@@ -267,6 +313,23 @@ export class SqliteQueueStore implements QueueStore {
     const { id, attempts, reason, deadAtMs, enqueuedAtMs } = letter
     this.insertDead.run(queue, id, attempts, reason, deadAtMs, enqueuedAtMs, copyOf(body))
   }
+
+  dead(queue: number, offset: number, limit: number): DeadLetter[] {
+    return this.selectDead.all(queue, limit, offset).map(letterOf)
+  }
+
+  deadLetter(queue: number, message: number): { letter: DeadLetter; body: Uint8Array } | null {
+    const row = this.selectLetter.get(queue, message)
+    return row === undefined ? null : { letter: letterOf(row), body: row.body }
+  }
+
+  dropDead(queue: number, message: number): void {
+    this.deleteDead.run(queue, message)
+  }
+
+  oldestMs(queue: number): number | null {
+    return this.selectSince.get(queue, queue) ?? null
+  }
 }
 
 function segmentOf(row: SegmentRow): StoredSegment {
@@ -278,5 +341,15 @@ function segmentOf(row: SegmentRow): StoredSegment {
     enqueuedAtMs: row.enqueued_at,
     gone: row.bits,
     records: row.records,
+  }
+}
+
+function letterOf({ message, attempts, reason, dead_at, enqueued_at }: DeadRow): DeadLetter {
+  return {
+    id: message,
+    attempts,
+    reason: reason as DeadLetter["reason"],
+    deadAtMs: dead_at,
+    enqueuedAtMs: enqueued_at,
   }
 }

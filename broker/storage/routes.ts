@@ -9,3 +9,10 @@ export function storedRoute(text: string, scheme: Scheme): Route {
   if (typeof route === "string") throw new Error(`the stored route ${JSON.stringify(text)} is ${route}`)
   return route
 }
+
+/** The texts of an area's routes: from the first on, before the second. */
+export function rangeOf(scheme: Scheme, realm: string, area: string): [string, string] {
+  const prefix = `${scheme}://${realm}/${area}`
+  // What comes after a slash is "0".
+  return [`${prefix}/`, `${prefix}0`]
+}

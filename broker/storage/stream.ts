@@ -6,8 +6,9 @@ import { selectorsOver } from "../../protocol/messages/stream.ts"
 import type { Route } from "../../protocol/route.ts"
 import type { Journal } from "../domains/journal.ts"
 import type { PlacedSegment, SegmentPlaces, StoredOrder, StreamStore } from "../domains/stream.ts"
+import type { PageAsk } from "../domains/views/common.ts"
 import type { Database, Statement } from "./database.ts"
-import { storedRoute } from "./routes.ts"
+import { rangeOf, storedRoute } from "./routes.ts"
 
 interface SegmentRow {
   stream: number
@@ -39,6 +40,10 @@ export class SqliteStreamStore implements StreamStore {
   private readonly database: Database
   private readonly selectSelector: Statement<[number, string], number>
   private readonly insertSelector: Statement<[number, string]>
+  private readonly selectAll: Statement<[], { family: number; route: string }>
+  private readonly selectNames: Statement<[string, string, number, number, number, number], string>
+  private readonly countNames: Statement<[string, string, number, number], number>
+  private readonly selectFamilies: Statement<[string], number>
   private readonly selectText: Statement<[number], { family: number; text: string }>
   private readonly selectLast: Statement<[number], Buffer>
   private readonly selectAt: Statement<[number, number], Buffer>
@@ -61,6 +66,21 @@ export class SqliteStreamStore implements StreamStore {
       .prepare<[number, string], number>("SELECT id FROM stream_selector WHERE family = ? AND text = ?")
       .pluck()
     this.insertSelector = database.prepare("INSERT INTO stream_selector (family, text) VALUES (?, ?)")
+    // Concrete selectors are the streams themselves.
+    const streams = "FROM stream_selector INDEXED BY stream_route WHERE instr(text, '*') = 0"
+    this.selectAll = database.prepare(`SELECT family, text AS route ${streams}`)
+    const names = `${streams} AND text >= ? AND text < ? AND (? = 0 OR family = ?)`
+    this.selectNames = database
+      .prepare<[string, string, number, number, number, number], string>(
+        `SELECT DISTINCT text ${names} ORDER BY text LIMIT ? OFFSET ?`,
+      )
+      .pluck()
+    this.countNames = database
+      .prepare<[string, string, number, number], number>(`SELECT count(DISTINCT text) ${names}`)
+      .pluck()
+    this.selectFamilies = database
+      .prepare<[string], number>(`SELECT family ${streams} AND text = ? ORDER BY family`)
+      .pluck()
     this.selectText = database.prepare("SELECT family, text FROM stream_selector WHERE id = ?")
     const row = "SELECT places FROM stream_order WHERE selector = ?"
     this.selectLast = database.prepare<[number], Buffer>(`${row} ORDER BY first DESC LIMIT 1`).pluck()
@@ -126,9 +146,40 @@ export class SqliteStreamStore implements StreamStore {
     }
   }
 
+  counts(): { streams: number; events: number } {
+    const streams = this.database
+      .prepare<[], number>("SELECT count(*) FROM stream_selector WHERE text NOT LIKE '%*%'")
+      .pluck()
+      .get()!
+    const everything = this.database
+      .prepare<[], number>("SELECT family FROM stream_selector WHERE text = 'stream://*/*/*'")
+      .pluck()
+    let events = 0
+    for (const family of everything.all()) events += this.order(family, "stream://*/*/*")!.next
+    return { streams, events }
+  }
+
   private lastWritten(order: number): Place | undefined {
     const places = this.selectLast.get(order)
     return places === undefined ? undefined : placeAt(places, places.length - PLACE_BYTES)
+  }
+
+  all(): Iterable<{ family: number; route: string }> {
+    return this.selectAll.all()
+  }
+
+  resources(family: number | null, realm: string, area: string, { offset, limit }: PageAsk): string[] {
+    const [from, to] = rangeOf("stream", realm, area)
+    const rows = this.selectNames.all(from, to, family ?? 0, family ?? 0, limit, offset)
+    return rows.map(text => text.slice(from.length))
+  }
+
+  countResources(family: number | null, realm: string, area: string): number {
+    return this.countNames.get(...rangeOf("stream", realm, area), family ?? 0, family ?? 0)!
+  }
+
+  families(route: string): number[] {
+    return this.selectFamilies.all(route)
   }
 
   createOrder(family: number, canonical: string): number {
@@ -152,6 +203,8 @@ export class SqliteStreamStore implements StreamStore {
       for (const { id, first } of orders) this.hold(id, { first, count: segment.count, segment: row })
       this.unwrittenSegments++
       journal.undo(() => {
+        // A row taken back leaves its number to another, and a number stands for a route here.
+        this.routes.clear()
         this.unwrittenSegments--
         for (const { id } of orders) this.unwritten.get(id)!.pop()
       })

@@ -6,7 +6,7 @@
 
 import { FrameReader, type FrameSink } from "../../protocol/frame.ts"
 import { CONNECT } from "../../protocol/messages/index.ts"
-import type { Client, Ending, Engine, EngineSession, Identity } from "../engine/engine.ts"
+import type { Client, Ending, Engine, EngineSession, Identity, Peer } from "../engine/engine.ts"
 import type { Laggard, OutboundAccount } from "./outbound.ts"
 
 /** How bytes reach and leave a program. */
@@ -33,6 +33,9 @@ export interface Admission {
   later(ms: number, work: () => void): () => void
   /** A connection ended for breaking the protocol. */
   onMalformed(reason: string): void
+  /** A connection has fallen so far behind that it gets no more notices. */
+  onBehind(): void
+  onEnded(ending: Ending | "refused" | "timeout"): void
 }
 
 export class Connection implements Client, FrameSink, Laggard {
@@ -40,6 +43,7 @@ export class Connection implements Client, FrameSink, Laggard {
   private readonly engine: Engine
   private readonly admission: Admission
   private readonly outbound: OutboundAccount
+  private readonly peer: Peer | undefined
   private readonly reader = new FrameReader(this)
   private state: "fresh" | "verifying" | "open" | "closed" = "fresh"
   /** With nobody asked who they are, a CONNECT may follow the first request. */
@@ -49,7 +53,14 @@ export class Connection implements Client, FrameSink, Laggard {
   pendingBytes = 0
   private relief: { readonly bytes: number; readonly work: () => void } | null = null
 
-  constructor(carrier: Carrier, engine: Engine, admission: Admission, outbound: OutboundAccount) {
+  constructor(
+    carrier: Carrier,
+    engine: Engine,
+    admission: Admission,
+    outbound: OutboundAccount,
+    peer?: Peer,
+  ) {
+    this.peer = peer
     this.carrier = carrier
     this.engine = engine
     this.admission = admission
@@ -120,7 +131,7 @@ export class Connection implements Client, FrameSink, Laggard {
     this.cancelTimeout?.()
     this.cancelTimeout = null
     this.state = "open"
-    this.session = this.engine.enter(this, identity)
+    this.session = this.engine.enter(this, identity, this.peer)
   }
 
   private connectLate(): boolean {
@@ -146,6 +157,7 @@ export class Connection implements Client, FrameSink, Laggard {
     this.cancelTimeout?.()
     this.state = "closed"
     this.session = null
+    this.admission.onEnded(ending)
     if (session !== null) this.engine.leave(session)
     this.carrier.close(ending)
   }
@@ -155,6 +167,9 @@ export class Connection implements Client, FrameSink, Laggard {
   write(frames: Uint8Array, release: (() => void) | null): void {
     if (this.state === "closed") return
     const bytes = frames.length
+    const { noticeBytesMax } = this.outbound
+    if (this.pendingBytes <= noticeBytesMax && this.pendingBytes + bytes > noticeBytesMax)
+      this.admission.onBehind()
     this.pendingBytes += bytes
     this.outbound.added(this, bytes)
     if (this.closedMeanwhile) return

@@ -217,7 +217,11 @@ export class Port {
   }
 }
 
-/** Throws where a certificate and a key do not belong together. */
+/** Throws where a certificate and a key do not belong together, or are none. */
 export function checkTls(files: TlsFiles): void {
+  // The library takes empty text for "none given" and would then open a port that no handshake can succeed on.
+  for (const [name, content] of Object.entries(files)) {
+    if (!content.includes("-----BEGIN ")) throw new Error(`there is no ${name} in PEM`)
+  }
   createSecureContext(files)
 }

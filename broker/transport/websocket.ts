@@ -8,11 +8,19 @@ import { OUTER_BYTES } from "../../protocol/frame.ts"
 import type { Carrier } from "./connection.ts"
 
 /** Close codes (RFC 6455 §7.4.1); to programs they carry no meaning (PROTOCOL.md, F-9). */
-const CODES = { slow: 1013, draining: 1001, violation: 1008, refused: 1008, timeout: 1008 } as const
+const CODES = {
+  slow: 1013,
+  draining: 1001,
+  violation: 1008,
+  closed: 1008,
+  refused: 1008,
+  timeout: 1008,
+} as const
 const REASONS = {
   slow: "too slow",
   draining: "draining",
   violation: "violation",
+  closed: "closed by an operator",
   refused: "refused",
   timeout: "timeout",
 } as const

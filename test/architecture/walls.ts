@@ -263,6 +263,7 @@ export const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   jose: ["broker/*.ts", "cli/token.ts"],
   pino: ["broker/log.ts"],
   "pino-pretty": ["broker/log.ts"],
+  "prom-client": ["broker/admin/metrics.ts", "operator/loop/**"],
   ws: ["broker/transport/websocket.ts", "broker/admin/http.ts"],
   yaml: ["broker/config.ts"],
   zod: ["broker/*.ts", "broker/admin/**", "operator/kinds/**"],

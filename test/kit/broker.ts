@@ -10,6 +10,7 @@ import { durableLane, stackOf } from "../../broker/durable.ts"
 import type { DurableLane } from "../../broker/engine/durable.ts"
 import { Engine } from "../../broker/engine/engine.ts"
 import { Lane } from "../../broker/engine/lane.ts"
+import { Tally } from "../../broker/engine/tally.ts"
 import { FenceBlocks } from "../../broker/fences.ts"
 import { durableLimits, engineLimits, liveLimits } from "../../broker/limits.ts"
 import { Database } from "../../broker/storage/database.ts"
@@ -59,6 +60,8 @@ export class TestBroker {
   readonly faults: Faults
   readonly live: Lane
   readonly durable: DurableLane
+  readonly liveTally = new Tally()
+  readonly durableTally = new Tally()
   readonly engine: Engine
   readonly outbound: OutboundAccount
   readonly folder: string | null
@@ -70,8 +73,9 @@ export class TestBroker {
   private inbox: Uint8Array[] = []
   private stirred = false
   private isClosed = false
-  /** Turns of the durable lane so far. */
+  /** Turns of the durable lane so far, and those among them that could write. */
   durableTurns = 0
+  writableTurns = 0
 
   constructor({ folder = null, seed = 1, nowMs, config = {}, manual = false }: TestBrokerOptions = {}) {
     this.config = { ...loadConfig({ environment: {}, flags: {}, file: null }), ...config }
@@ -96,6 +100,8 @@ export class TestBroker {
       store: null,
       firstId: 1,
       random: world.random,
+      tally: this.liveTally,
+      elapsedMs: world.elapsedMs,
       noticeRoom: session => this.outbound.noticeBytesMax - this.engine.pendingBytes(session),
       parkedMax: limits.parkedMax,
       onBug: (error, name) => world.log("error", "a request threw", { request: name, stack: stackOf(error) }),
@@ -107,17 +113,25 @@ export class TestBroker {
       link: { post: batch => this.inbox.push(batch) },
       limits: engineLimits(this.config),
       now: world.now,
+      elapsedMs: world.elapsedMs,
       soon: world.soon,
       at: (due, work) => {
         cancelDue()
         cancelDue = world.later(due - world.now(), work)
       },
       later: world.later,
+      batchesTaken: () => this.durableTally.count("batchesTaken"),
       happened: () => undefined,
     })
-    const { lane, load } = durableLane(this.database, durableLimits(this.config), world, writable => {
-      this.writable = writable
-    })
+    const { lane, load } = durableLane(
+      this.database,
+      durableLimits(this.config),
+      world,
+      this.durableTally,
+      writable => {
+        this.writable = writable
+      },
+    )
     this.durable = lane
     giveFences()
     // Loading yields now and then, so that a thread can show that it lives.
@@ -146,6 +160,8 @@ export class TestBroker {
         verify: () => Promise.resolve(null),
         connectTimeoutMs: this.config.connectTimeoutSeconds * 1_000,
         later: this.world.later,
+        onBehind: () => undefined,
+        onEnded: () => undefined,
         onMalformed: reason => this.world.log("warn", `connection closed: ${reason}`),
       },
       this.outbound,
@@ -181,7 +197,9 @@ export class TestBroker {
     const batches = this.inbox
     this.inbox = []
     this.durableTurns++
+    const before = this.writable
     const sent = this.durable.run(this.now, batches)
+    if (before && this.writable) this.writableTurns++
     if (sent !== null) this.engine.returned(sent)
     return true
   }

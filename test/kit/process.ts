@@ -8,7 +8,8 @@ import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 
-const PROGRAM = fileURLToPath(new URL("../../cli/fitz.mjs", import.meta.url))
+/** The start file of the `fitz` command. */
+export const PROGRAM = fileURLToPath(new URL("../../cli/fitz.mjs", import.meta.url))
 
 /** A new folder under the system's, removed by `removeFolder`. */
 export function newFolder(): string {
@@ -26,6 +27,8 @@ export interface BrokerProcess {
   readonly tcpPort: number | null
   /** What it has logged, one record each. */
   readonly records: readonly Readonly<Record<string, unknown>>[]
+  /** Everything on its standard output. */
+  readonly text: string
   /** Resolves once a record with that message has been or is written. */
   logged(message: string): Promise<Readonly<Record<string, unknown>>>
   /** Resolves with the exit code, or the signal's name. */
@@ -51,7 +54,9 @@ export async function startProcess(
   child.stderr.on("data", (piece: Buffer) => {
     errors += piece.toString()
   })
+  let text = ""
   createInterface(child.stdout).on("line", line => {
+    text += `${line}\n`
     if (!line.startsWith("{")) return
     records.push(JSON.parse(line) as Record<string, unknown>)
     for (const listener of [...listeners]) listener()
@@ -85,6 +90,9 @@ export async function startProcess(
     port: listening["port"] as number,
     tcpPort: listening["tcpPort"] as number | null,
     records,
+    get text() {
+      return text
+    },
     logged,
     exited,
     kill: (signal = "SIGKILL") => {

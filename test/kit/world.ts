@@ -34,6 +34,8 @@ export class TestWorld implements World {
 
   readonly now = (): number => this.nowMs
 
+  readonly elapsedMs = (): number => this.nowMs
+
   readonly random = (): number => {
     const value = (this.chance.u32() >>> 11) * 4_294_967_296 + this.chance.u32()
     return value === 0 ? 1 : value

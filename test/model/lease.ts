@@ -119,6 +119,19 @@ export class LeaseModel {
     return this.lastToken
   }
 
+  /** Leases that a client has lately lost by letting them run out. */
+  lost(
+    client: number,
+  ): readonly { readonly route: string; readonly token: number; readonly owner: string }[] {
+    return [...this.lapsed]
+      .filter(([, { owner }]) => owner.client === client)
+      .map(([key, { token, owner }]) => ({
+        route: key.slice(key.indexOf(" ") + 1),
+        token,
+        owner: owner.name,
+      }))
+  }
+
   /** Leases, for whoever makes up requests. */
   held(
     client: number | null = null,

@@ -447,7 +447,7 @@ export class QueueModel {
     this.goOn()
   }
 
-  /** After every turn that the store has taken. */
+  /** After a turn that could write. */
   stored(): void {
     if (!this.setting.writable) return
     for (const { messages } of this.queues.values())

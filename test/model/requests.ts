@@ -190,6 +190,8 @@ function lease(client: number, model: LeaseModel, random: Random): LeaseOp {
     return random.chance(0.4) ? { op: "renew", ...which, ttl: random.int(9) } : { op: "release", ...which }
   }
   if (random.chance(0.15)) return { op: "query", route }
+  const lost = random.chance(0.15) ? some(model.lost(client), [], random) : null
+  if (lost !== null) return { op: "renew", ...lost, ttl: 5 }
   if (random.chance(0.05)) return { op: "renew", route, owner, token: model.newest, ttl: 5 }
   const wait = random.pick([null, 0, 2, 5, 30, 31])
   return { op: "acquire", route, owner, ttl: random.chance(0.03) ? 0 : random.between(1, 9), wait }
@@ -241,9 +243,9 @@ function stream(client: number, model: StreamModel, random: Random): StreamOp {
   const selector = `stream://${random.pick(SELECTORS)}`
   if (random.chance(0.08)) return { op: random.chance(0.7) ? "subscribe" : "unsubscribe", selector }
   const open = some(model.open(client), model.open(), random)
-  if (open !== null && random.chance(0.6)) {
+  if (open !== null && random.chance(0.7)) {
     const session = random.chance(0.02) ? NOBODY : open.id
-    if (random.chance(0.35)) return { op: "commit", session, sync: random.chance(0.5) }
+    if (random.chance(0.3)) return { op: "commit", session, sync: random.chance(0.5) }
     if (random.chance(0.05)) return { op: "rollback", session }
     return {
       op: "append",
@@ -254,7 +256,7 @@ function stream(client: number, model: StreamModel, random: Random): StreamOp {
       discriminator: random.chance(0.3) ? null : random.pick(WORDS),
     }
   }
-  if (random.chance(0.35)) return { op: "begin", route }
+  if (random.chance(0.45)) return { op: "begin", route }
   if (random.chance(0.2)) return { op: random.chance(0.5) ? "last" : "metadata", route }
   const limit = random.pick([0, 1, 2, 5, 1_000, 20_000])
   const maxBytes = random.chance(0.8) ? null : random.int(400)

@@ -183,7 +183,7 @@ export class Simulation {
       faults.freeDisk()
     }
     const roll = random.int(1_000)
-    if (roll < 6 && broker.folder !== null) this.restart()
+    if (roll < 10 && broker.folder !== null) this.restart()
     else if (roll < 40 || this.here().length < 2) this.join()
     else if (roll < 190) this.advance()
     else if (roll < 220) this.jump()
@@ -267,6 +267,7 @@ export class Simulation {
   private restart(): void {
     const { broker, random } = this
     const crash = random.chance(0.5)
+    this.setting.met("restart")
     const pauseMs = random.int(120_000)
     this.note(`${crash ? "crash" : "restart"}, ${pauseMs} ms away`)
     const before = broker.folder!
@@ -292,13 +293,14 @@ export class Simulation {
   /** Lets the broker do what there is to do, and the models the same. */
   private turn(actions: readonly Action[]): void {
     const { faults } = this.broker
-    const before = faults.undone
+    const before = { undone: faults.undone, writableTurns: this.broker.writableTurns }
     this.broker.settle()
-    if (faults.undone > before) {
+    if (faults.undone > before.undone) {
       this.setting.met("undone")
       this.setting.writable = false
     }
     this.judge(actions)
+    if (this.broker.writableTurns > before.writableTurns) this.models.queue.stored()
   }
 
   private judge(actions: readonly Action[]): void {
@@ -335,14 +337,12 @@ export class Simulation {
       if (action.kind !== "request" || action.client.gone || LIVE.has(action.request.domain)) continue
       this.request(action.client, action.request)
     }
-    queue.stored()
   }
 
   private expireDurable(): void {
     this.models.kv.expire()
     this.models.queue.expire()
     this.models.schedule.expire()
-    this.models.queue.stored()
   }
 
   private judgeLive(actions: readonly Action[]): void {

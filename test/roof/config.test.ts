@@ -52,6 +52,19 @@ const VALUES: Partial<Record<OptionName, readonly [text: string, inFile: unknown
   jwtAudiences: ["one,two", ["one", "two"], ["one", "two"]],
   routeFamilies: ["1, 2", [1, 2], [1, 2]],
   routeFamilyMap: ["dev=1", "dev=1", "dev=1"],
+  jwtIssuers: ["one,two", ["one", "two"], ["one", "two"]],
+  jwtClientAllowAdmin: ["true", true, true],
+  adminAuthMode: ["open", "open", "open"],
+  metricsPermission: ["metrics:read", "metrics:read", "metrics:read"],
+  probeAuth: ["1", true, true],
+  rateLimitMetrics: ["0", 0, "0"],
+  rateLimitAdminRead: ["100/s", "100/s", "100/s"],
+  rateLimitAdminWrite: ["10/min", "10/min", "10/min"],
+  rateLimitAdminWriteOf: ["a=50/s:200,b=0", ["a=50/s:200", "b=0"], ["a=50/s:200", "b=0"]],
+  rateLimitAuthFailure: ["1/s:5", "1/s:5", "1/s:5"],
+  adminStrictConfirm: ["true", true, true],
+  auditStrict: ["true", true, true],
+  realmsDeclaredOnly: ["true", true, true],
   logLevel: ["warn", "warn", "warn"],
   logFormat: ["text", "text", "text"],
 }
@@ -96,6 +109,7 @@ const NUMBERS: Partial<Record<OptionName, readonly [least: number, most: number]
   rpcMaxPending: [1, MOST],
   rpcMaxPendingPerRoute: [1, MOST],
   rpcTimeoutSeconds: [1, 86_400],
+  maxRealms: [1, 1_000_000],
 }
 
 function load({ environment = {}, flags = {}, file = null }: Partial<ConfigSources> = {}): Config {
@@ -168,7 +182,7 @@ describe("where options come from", () => {
       return [env, ...aliases]
     })
     expect(new Set(names).size).toBe(names.length)
-    for (const name of names) expect(name).toMatch(/^FITZ_[A-Z0-9_]+$/)
+    for (const name of names) expect(name).toMatch(/^(FITZ|TOPICS)_[A-Z0-9_]+$/)
     expect(fileKeyOf("kvIdleTransactionTtlSeconds")).toBe("kv-idle-transaction-ttl-seconds")
     expect(flagOf("httpPort")).toBe("--http-port")
   })

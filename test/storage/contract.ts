@@ -622,6 +622,9 @@ function streamContract(promise: Promised): void {
   })
 }
 
+/** What a program's definition is besides. */
+const PLAIN = { enabled: true, managedBy: null } as const
+
 function scheduleContract(promise: Promised): void {
   const one = routeOf("schedule://realm/area/resource/one", "schedule")
   const two = routeOf("schedule://realm/area/resource/two", "schedule")
@@ -635,9 +638,9 @@ function scheduleContract(promise: Promised): void {
 
   promise("SC-13: definitions are kept by family and route, with their payload", p => {
     p.write(({ schedule }) => {
-      schedule.put({ family: 1, route: one, cron: "* * * * *", single: true }, utf8("first"))
-      schedule.put({ family: 2, route: one, cron: "1 * * * *", single: false }, utf8(""))
-      schedule.put({ family: 1, route: two, cron: "2 * * * *", single: false }, utf8("second"))
+      schedule.put({ family: 1, route: one, cron: "* * * * *", single: true, ...PLAIN }, utf8("first"))
+      schedule.put({ family: 2, route: one, cron: "1 * * * *", single: false, ...PLAIN }, utf8(""))
+      schedule.put({ family: 1, route: two, cron: "2 * * * *", single: false, ...PLAIN }, utf8("second"))
     })
     p.again()
     expect(seen(p.stores.schedule)).toEqual([
@@ -649,11 +652,11 @@ function scheduleContract(promise: Promised): void {
 
   promise("SC-1, SC-2: one that is put again is replaced, one that is removed is gone", p => {
     p.write(({ schedule }) => {
-      schedule.put({ family: 1, route: one, cron: "* * * * *", single: true }, utf8("old"))
-      schedule.put({ family: 1, route: two, cron: "* * * * *", single: true }, utf8("old"))
+      schedule.put({ family: 1, route: one, cron: "* * * * *", single: true, ...PLAIN }, utf8("old"))
+      schedule.put({ family: 1, route: two, cron: "* * * * *", single: true, ...PLAIN }, utf8("old"))
     })
     p.write(({ schedule }) => {
-      schedule.put({ family: 1, route: one, cron: "5 * * * *", single: false }, utf8("new"))
+      schedule.put({ family: 1, route: one, cron: "5 * * * *", single: false, ...PLAIN }, utf8("new"))
       schedule.remove(1, two)
       schedule.remove(2, one)
     })

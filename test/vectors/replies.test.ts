@@ -8,6 +8,7 @@ import type { Registration } from "../../broker/domains/registrations.ts"
 import { RpcDomain } from "../../broker/domains/rpc.ts"
 import { Lane, LaneSession } from "../../broker/engine/lane.ts"
 import { Outbox } from "../../broker/engine/outbox.ts"
+import { Tally } from "../../broker/engine/tally.ts"
 import { viewOf, Writer } from "../../protocol/bytes.ts"
 import { Fault } from "../../protocol/fault.ts"
 import { writeFailure, writeSuccess } from "../../protocol/message.ts"
@@ -92,7 +93,14 @@ const PUSH_RULES: Readonly<Record<number, string>> = {
 function notify(type: number, ids: readonly number[], tail: Uint8Array): Uint8Array[] {
   const outbox = new Outbox(() => Number.MAX_SAFE_INTEGER)
   const pattern = route("kv://**")
-  const followers: Registration[] = ids.map((id, at) => ({ id, session: at + 1, family: 1, pattern }))
+  const followers: Registration[] = ids.map((id, at) => ({
+    id,
+    session: at + 1,
+    family: 1,
+    pattern,
+    createdAtMs: 0,
+    received: 0,
+  }))
   outbox.notify(type, followers, tail, viewOf(tail), 0, tail.length)
   return [...outbox.take()].map(({ frames }) => Uint8Array.from(frames))
 }
@@ -116,6 +124,8 @@ class LiveLane {
       store: null,
       firstId: 2,
       random: () => 7,
+      tally: new Tally(),
+      elapsedMs: () => 0,
       noticeRoom: () => Number.MAX_SAFE_INTEGER,
       parkedMax: 10,
       onBug: error => {
@@ -124,13 +134,13 @@ class LiveLane {
       onWritable: () => undefined,
     })
     this.sessions = Array.from({ length: clients }, (_, at) => new LaneSession(at + 1, 1, new Grants(null)))
-    this.lane.begin(0)
+    this.lane.begin(0, null)
     for (const session of this.sessions) this.lane.open(session)
   }
 
   /** One turn with these frames; what each client is sent, as one buffer. */
   turn(now: number, inbound: readonly (readonly [client: number, frame: string])[]): Map<number, Buffer> {
-    this.lane.begin(now)
+    this.lane.begin(now, null)
     this.lane.expire()
     for (const [client, notation] of inbound) {
       const frame = outer(notation)

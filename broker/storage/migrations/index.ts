@@ -2,5 +2,6 @@
 // released are never changed.
 
 import { initial } from "./0001-initial.ts"
+import { definitions } from "./0002-definitions.ts"
 
-export const migrations: readonly string[] = [initial]
+export const migrations: readonly string[] = [initial, definitions]

@@ -1,0 +1,73 @@
+// What a process leaves on its disk: copies of its files as they stand, cut as a power cut would cut them, and
+// looked at without being changed. It must never open the files of a running broker in this process: closing
+// one would lose that process of ours the locks it holds on it.
+
+import { execFileSync } from "node:child_process"
+import { existsSync, mkdtempSync, readFileSync, statfsSync, truncateSync } from "node:fs"
+import { join } from "node:path"
+import { setTimeout as pause } from "node:timers/promises"
+import BetterSqlite3 from "better-sqlite3"
+import { type BrokerProcess, newFolder, removeFolder } from "./process.ts"
+
+export const DATABASE = "fitz.db"
+export const LOG = `${DATABASE}-wal`
+
+const MEMORY = "/dev/shm"
+const MEMORY_BYTES = 512 * 1024 * 1024
+
+/** A folder for files that are only looked at: in memory, where there is enough of it. */
+export function newImage(): string {
+  if (!existsSync(MEMORY)) return newFolder()
+  const { bavail, bsize } = statfsSync(MEMORY)
+  return bavail * bsize < MEMORY_BYTES ? newFolder() : mkdtempSync(join(MEMORY, "fitz-"))
+}
+
+/** The database and its log as they are now, in a folder of their own. */
+export function copyFiles(folder: string): string {
+  const copy = newImage()
+  for (const name of [DATABASE, LOG]) {
+    const file = join(folder, name)
+    if (existsSync(file)) execFileSync("cp", ["--sparse=never", file, join(copy, name)])
+  }
+  return copy
+}
+
+/** Cuts the log off at a length. */
+export function cutLog(folder: string, bytes: number): void {
+  truncateSync(join(folder, LOG), bytes)
+}
+
+const LOG_HEADER_BYTES = 32
+const FRAME_HEADER_BYTES = 24
+
+/** Where the log's frames end, as far as they belong to what it says last; behind it stands what does not count. */
+export function framesEnd(folder: string): { readonly bytes: number; readonly frameBytes: number } {
+  const log = readFileSync(join(folder, LOG))
+  if (log.length < LOG_HEADER_BYTES) return { bytes: 0, frameBytes: 0 }
+  const frameBytes = FRAME_HEADER_BYTES + log.readUInt32BE(8)
+  const salt = log.subarray(16, 24)
+  let at = LOG_HEADER_BYTES
+  while (at + frameBytes <= log.length && log.subarray(at + 8, at + 16).equals(salt)) at += frameBytes
+  return { bytes: at, frameBytes }
+}
+
+/** What SQLite says of the whole of it: "ok", or what is wrong. Looked at in a copy. */
+export function integrityOf(folder: string): string {
+  const copy = copyFiles(folder)
+  try {
+    const connection = new BetterSqlite3(join(copy, DATABASE))
+    try {
+      return String(connection.pragma("integrity_check", { simple: true }))
+    } finally {
+      connection.close()
+    }
+  } finally {
+    removeFolder(copy)
+  }
+}
+
+/** Kills a broker at a moment that nothing announces: the one place where a test lets time decide. */
+export async function killAfter(broker: BrokerProcess, ms: number): Promise<void> {
+  await pause(ms)
+  await broker.kill("SIGKILL")
+}
