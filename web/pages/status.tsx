@@ -6,7 +6,7 @@ import { drain } from "../data/commands.ts"
 import { useReadiness, useStats, useVerdict } from "../data/live.ts"
 import { viewOfHref } from "../data/places.ts"
 import { SLOW_EVERY_MS, useApi } from "../data/query.ts"
-import { levelOf, spoken } from "../data/verdict.ts"
+import { levelOf, levelOfDiagnosis, spoken } from "../data/verdict.ts"
 import { CommandButton } from "../parts/dialog.tsx"
 import { Dot, Facts, Moment, Tag } from "../parts/figures.tsx"
 import { Link } from "../parts/link.tsx"
@@ -101,7 +101,7 @@ export function StatusPage() {
             <ul class="rows">
               {domains.map(({ domain, diagnostics }) => (
                 <li>
-                  <Dot level={levelOf(diagnostics.severity)} />
+                  <Dot level={levelOfDiagnosis(diagnostics)} />
                   <span style={{ minWidth: "84px" }}>
                     {isDomain(domain) ? <Link to={domain}>{WORDS[domain].name}</Link> : domain}
                   </span>

@@ -20,12 +20,14 @@ interface ChartProps {
   readonly timesMs: readonly number[]
   readonly lines: readonly Line[]
   readonly format: (value: number) => string
-  /** How far back it looks. */
+  /** How far back it looks at most. */
   readonly spanMs?: number
   readonly height?: number
 }
 
 const SPAN_MS = 10 * 60_000
+/** And at least, so that the first minute does not race. */
+const SPAN_MIN_MS = 90_000
 const HEIGHT = 168
 
 /** Tokens may differ between light and dark: the canvas needs what they come to now. */
@@ -54,8 +56,9 @@ export function Chart({ title, timesMs, lines, format, spanMs = SPAN_MS, height 
   const shape = lines.map(({ name, tone }) => name + tone).join()
 
   const range = (): [number, number] => {
-    const last = (timesMs.at(-1) ?? Date.now()) / 1_000
-    return [last - spanMs / 1_000, last]
+    const last = timesMs.at(-1) ?? Date.now()
+    const seen = last - (timesMs[0] ?? last)
+    return [(last - Math.min(spanMs, Math.max(SPAN_MIN_MS, seen))) / 1_000, last / 1_000]
   }
   const rangeNow = useRef(range)
   rangeNow.current = range

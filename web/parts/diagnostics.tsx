@@ -3,7 +3,7 @@
 
 import type { Diagnostics } from "../api/types.ts"
 import type { View } from "../data/query.ts"
-import { levelOf, spoken } from "../data/verdict.ts"
+import { levelOfDiagnosis, spoken } from "../data/verdict.ts"
 import { age, exact } from "../text/format.ts"
 import { Dot, Facts, Tag } from "./figures.tsx"
 import { Empty, ViewPanel } from "./panel.tsx"
@@ -29,7 +29,7 @@ export function DiagnosticsPanel({
 }
 
 function Diagnosis({ found }: { readonly found: Diagnostics }) {
-  const level = levelOf(found.severity)
+  const level = levelOfDiagnosis(found)
   const counts: [string, string][] = []
   if (found.waiter_count > 0) counts.push(["Waiting", exact(found.waiter_count)])
   if (found.contention_count > 0) counts.push(["Contention", exact(found.contention_count)])

@@ -86,6 +86,7 @@ export function Figure({ name, value, unit, lifetime, level, title, trend }: Fig
 
 const SPARK_WIDTH = 100
 const SPARK_HEIGHT = 28
+const SPARK_POINTS_MIN = 12
 
 /** The last values as a line, from nought to the highest of them. Decoration beside a number that is written out. */
 export function Spark({
@@ -96,8 +97,10 @@ export function Spark({
   readonly points?: number
 }) {
   const shown = values.slice(-points)
+  // Until there are enough of them, what there is has the room; the first few are not blown up.
+  const room = Math.max(shown.length, Math.min(points, SPARK_POINTS_MIN))
   const top = Math.max(...shown.map(value => value ?? 0), 1e-9)
-  const x = (at: number): number => SPARK_WIDTH - ((shown.length - 1 - at) * SPARK_WIDTH) / (points - 1)
+  const x = (at: number): number => SPARK_WIDTH - ((shown.length - 1 - at) * SPARK_WIDTH) / (room - 1)
   const y = (value: number): number => SPARK_HEIGHT - 1 - (value / top) * (SPARK_HEIGHT - 3)
   let line = ""
   let area = ""

@@ -3,7 +3,7 @@
 
 import type { Diagnostics, Stats } from "../api/types.ts"
 import type { Point } from "../data/metrics.ts"
-import { levelOf } from "../data/verdict.ts"
+import { levelOfDiagnosis } from "../data/verdict.ts"
 import { bytes, compact, latency } from "../text/format.ts"
 import { DOMAINS, type Domain, WORDS } from "../text/words.ts"
 import { Spark } from "./figures.tsx"
@@ -40,7 +40,7 @@ function rateOf(stats: Stats, domain: Domain, point: Point | null): number {
 }
 
 function stateOf(rate: number, diagnostics: Diagnostics | undefined): LaneState {
-  const level = levelOf(diagnostics?.severity ?? "")
+  const level = (diagnostics === undefined ? "good" : levelOfDiagnosis(diagnostics))
   if (level === "bad") return "blocked"
   if (level === "watch") return "pressure"
   return rate > 0 ? "flowing" : "quiet"
@@ -156,6 +156,12 @@ export function Flow({ stats, points, diagnostics, storageBytes }: FlowProps) {
       <div class="end store">
         <h3>Store</h3>
         <dl>
+          <dt>keys</dt>
+          <dd>{compact(stats.domains.kv["keys_total"] ?? 0)}</dd>
+          <dt>events</dt>
+          <dd>{compact(stats.domains.stream["events_total"] ?? 0)}</dd>
+          <dt>messages</dt>
+          <dd>{compact(stats.domains.queue["messages_pending"] ?? 0)}</dd>
           <dt>size</dt>
           <dd>{storageBytes === null ? "\u2013" : bytes(storageBytes)}</dd>
           <dt>commit p50</dt>

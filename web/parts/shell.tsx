@@ -8,8 +8,8 @@ import { expiryOf } from "../api/credential.ts"
 import { useNow } from "../data/clock.ts"
 import { forgetHistory, useHistory, useSampling, useStats } from "../data/live.ts"
 import { go, useSegments } from "../data/navigation.ts"
-import { queries, refreshAll } from "../data/query.ts"
-import { type Phase, session } from "../data/session.ts"
+import { queries, refreshAll, useApi } from "../data/query.ts"
+import { type Phase, session, type WhoAmI } from "../data/session.ts"
 import { useStore } from "../data/store.ts"
 import { chosenTheme, nextTheme } from "../data/theme.ts"
 import { VIEWS } from "../data/views.ts"
@@ -38,6 +38,7 @@ export function Shell({
   readonly children: ComponentChildren
 }) {
   useSampling()
+  useWho()
   const [open, setOpen] = useState(false)
   const [help, setHelp] = useState(false)
   const [renewing, setRenewing] = useState(false)
@@ -103,6 +104,17 @@ export function Shell({
     </>
   )
 }
+
+/** What the credential may do can change while the page is open. */
+function useWho(): void {
+  const view = useApi<WhoAmI>("session", { everyMs: WHO_EVERY_MS })
+  const who = view.state === "there" ? view.data : null
+  useEffect(() => {
+    if (who !== null) session.know(who)
+  }, [who])
+}
+
+const WHO_EVERY_MS = 60_000
 
 function titleOf(segments: readonly string[]): string {
   const view = VIEWS.find(({ to }) => to === segments[0])
