@@ -85,14 +85,19 @@ export class LaneSleep {
   }
 }
 
+/** Longest stretch of looking at the bell alone: so much later, at most, does a socket get its turn. */
+const STRETCH_MS = 0.05
+
 /**
  * The sockets' sleep is the event loop's own. While something happens every few hundred microseconds the loop
- * is kept turning, so that it finds the next thing instead of being woken by it.
+ * is kept turning, so that it finds the next thing instead of being woken by it; and while the lane is at work
+ * each turn looks at the bell for a moment, which is cheaper than turning.
  */
 export class LoopPoll {
   private readonly bells: Bells
   private readonly pollMs: number
   private readonly look: () => void
+  private readonly waiting: () => boolean
   private readonly soon: (work: () => void) => void
   private turning = false
   private worthIt = false
@@ -101,12 +106,20 @@ export class LoopPoll {
 
   /**
    * @param look looks into the port: the lane has rung
+   * @param waiting is the lane at work for us?
    * @param soon runs the work after one turn of the loop
    */
-  constructor(bells: Bells, pollMs: number, look: () => void, soon: (work: () => void) => void) {
+  constructor(
+    bells: Bells,
+    pollMs: number,
+    look: () => void,
+    waiting: () => boolean,
+    soon: (work: () => void) => void,
+  ) {
     this.bells = bells
     this.pollMs = pollMs
     this.look = look
+    this.waiting = waiting
     this.soon = soon
   }
 
@@ -122,11 +135,17 @@ export class LoopPoll {
   }
 
   private turn(): void {
+    if (this.waiting()) this.linger()
     if (this.bells.rungFromLane() !== this.rung) this.look()
     if (performance.now() - this.lastMs < this.pollMs) this.soon(() => this.turn())
     else {
       this.turning = false
       this.worthIt = false
     }
+  }
+
+  private linger(): void {
+    const begun = performance.now()
+    while (this.bells.rungFromLane() === this.rung && performance.now() - begun < STRETCH_MS);
   }
 }

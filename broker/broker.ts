@@ -9,6 +9,7 @@ import { Api } from "./admin/api.ts"
 import { Audit } from "./admin/audit.ts"
 import { Gate } from "./admin/gate.ts"
 import { type HttpDoor, openHttp } from "./admin/http.ts"
+import { Metrics } from "./admin/metrics.ts"
 import { openApiOf } from "./admin/openapi.ts"
 import type { DrainState, Operations } from "./admin/operations.ts"
 import { Page } from "./admin/page.ts"
@@ -24,6 +25,7 @@ import { type DurableMessage, type DurableRequest, type DurableStart, stackOf } 
 import { DoorTally } from "./engine/doors.ts"
 import { Engine, type Identity, type Peer } from "./engine/engine.ts"
 import { Lane } from "./engine/lane.ts"
+import { Rates, SAMPLE_MS } from "./engine/rates.ts"
 import { Status } from "./engine/status.ts"
 import { Tally } from "./engine/tally.ts"
 import { FenceBlocks } from "./fences.ts"
@@ -33,6 +35,7 @@ import { IdentityVerifier, type Verified } from "./identity.ts"
 import { durableLimits, engineLimits, liveLimits } from "./limits.ts"
 import { laneOperations } from "./operations.ts"
 import { CHECKPOINT_CELLS_BYTES } from "./storage/checkpoint.ts"
+import { storeBytes } from "./storage/database.ts"
 import { type Admission, type Carrier, Connection } from "./transport/connection.ts"
 import { OutboundAccount } from "./transport/outbound.ts"
 import { type BoundPort, checkTls, Port, type TlsFiles } from "./transport/port.ts"
@@ -72,6 +75,9 @@ export class Broker {
   private readonly outbound: OutboundAccount
   private readonly liveTally = new Tally()
   private readonly doorTally = new DoorTally()
+  private readonly rates: Rates<"fires">
+  private readonly metrics: Metrics
+  private cancelSample: () => void = () => undefined
   private readonly durableTally = new Tally()
   private readonly port: MessagePort
   private readonly bells: Bells
@@ -131,8 +137,15 @@ export class Broker {
       onWritable: () => undefined,
     })
     // With one processor, polling would only keep the other thread from working.
-    const pollMs = availableParallelism() > 1 ? config.busyPollMicros / 1_000 : 0
-    const poll = new LoopPoll(this.bells, pollMs, () => this.lookIntoPort(), world.soon)
+    const processors = availableParallelism()
+    const pollMs = processors > 1 ? config.busyPollMicros / 1_000 : 0
+    const poll = new LoopPoll(
+      this.bells,
+      pollMs,
+      () => this.lookIntoPort(),
+      () => this.engine.waiting,
+      world.soon,
+    )
     this.engine = new Engine({
       live: this.live,
       link: { post: batch => this.ask(batch), tell: asked => this.ask(asked) },
@@ -155,7 +168,8 @@ export class Broker {
       folder: config.storageMode === "memory" ? null : config.storagePath,
       limits: durableLimits(config),
       bells: this.bells.buffer,
-      pollMs,
+      // With two, whoever sent the request needs the second one.
+      pollMs: processors > 2 ? pollMs : 0,
       tally: this.durableTally.buffer,
       checkpointCells: new SharedArrayBuffer(CHECKPOINT_CELLS_BYTES),
       realmCells: cells,
@@ -166,7 +180,25 @@ export class Broker {
     this.startCopier = () => {
       this.threads.push(this.thread("copier", { folder: start.folder, cells: start.checkpointCells }, []))
     }
+    this.rates = new Rates(["fires"], () => this.durableTally.figure("schedule", "fires_total"))
+    this.metrics = new Metrics({
+      status: this.status,
+      live: this.liveTally,
+      durable: this.durableTally,
+      engine: this.engine,
+      doors: this.doorTally,
+      rates: this.rates,
+      now: world.now,
+      connections: () => this.connections.size,
+      storageBytes: () => (start.folder === null ? 0 : storeBytes(start.folder)),
+    })
+    this.sampleRates()
     void this.listenToLane()
+  }
+
+  private sampleRates(): void {
+    this.rates.sample(this.options.world.now())
+    this.cancelSample = this.options.world.later(SAMPLE_MS, () => this.sampleRates())
   }
 
   private thread(name: string, data: object, transferList: MessagePort[]): Worker {
@@ -229,7 +261,8 @@ export class Broker {
       audit: this.audit,
       operations: this.operations(),
       strictConfirm: config.adminStrictConfirm,
-      observe: () => undefined,
+      performanceBlock: config.performanceBlock,
+      observe: observed => this.metrics.observe(observed),
       onError,
     })
     this.http = await openHttp({
@@ -237,6 +270,7 @@ export class Broker {
       page: Page.open(this.options.pageFolder ?? null),
       api,
       gate,
+      metrics: this.metrics,
       probeAuth: config.probeAuth,
       judgeUpgrade: request => this.judgeUpgrade(request.headers.origin),
       takeSocket: (socket, request) => {
@@ -434,7 +468,7 @@ export class Broker {
       metricsPermission: config.metricsPermission,
       now: world.now,
       onFailure: reason => this.doorTally.authFailed(reason),
-      onLimited: () => undefined,
+      onLimited: name => this.metrics.limited(name),
     })
   }
 
@@ -467,6 +501,7 @@ export class Broker {
       drainState: () => this.drainState(),
       drain: () => this.beginDrain(),
       audit: page => audit.read(page),
+      samples: () => this.metrics.samples(),
       openApi: () => document,
     }
   }
@@ -644,6 +679,7 @@ export class Broker {
     this.deaf = true
     // A lease or a call that ends much later must not keep the process alive until then.
     this.cancelDue()
+    this.cancelSample()
     this.bells.ringFromLane()
     this.port.close()
     await Promise.all(this.threads.map(thread => thread.terminate()))

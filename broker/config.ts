@@ -366,6 +366,14 @@ export const OPTIONS = {
     group: "Admin",
     about: "Probes ask for a credential, any valid one.",
   }),
+  performanceBlock: option({
+    env: "FITZ_PERFORMANCE_BLOCK",
+    schema: truth,
+    fallback: false,
+    group: "Admin",
+    about:
+      "Every JSON answer of the admin API says what it has cost; else where X-Performance: true asks for it.",
+  }),
   rateLimitMetrics: option({
     env: "FITZ_RATE_LIMIT_METRICS",
     schema: rate,

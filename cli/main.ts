@@ -17,6 +17,8 @@ export async function main(argv: readonly string[]): Promise<number> {
   const program = new Command("fitz")
     .description("Fitz: a message broker with seven primitives behind one port")
     .version(version())
+    // An option belongs to the verb that it stands behind, also where two verbs know its name.
+    .enablePositionalOptions()
     .exitOverride()
   addServe(program)
   addToken(program)

@@ -95,6 +95,7 @@ export function addToken(program: Command): void {
   const token = program
     .command("token")
     .description("mint a development token; `fitz token key` makes an API key")
+    .enablePositionalOptions()
     .option("--subject <name>", "sub: who it is for", "dev")
     .option("--identity <name>", "identity that the route family map looks up", "dev")
     .option(

@@ -11,7 +11,8 @@ import { type Audit, outcomeOf } from "./audit.ts"
 import { errorBody, isRefused, Refusal } from "./errors.ts"
 import type { Gate, LimitClass } from "./gate.ts"
 import type { Operations } from "./operations.ts"
-import { type Answer, type Call, canonicalOf, decodeParam, type Route, type Table } from "./route.ts"
+import { withPerformance } from "./performance.ts"
+import { type Answer, type Call, canonicalOf, decodeParam, isParam, type Route, type Table } from "./route.ts"
 import { Snapshots } from "./snapshots.ts"
 
 /** What is counted of a finished request. */
@@ -33,6 +34,8 @@ export interface ApiOptions {
   readonly operations: Operations
   /** Replay and purge need a confirmation too. */
   readonly strictConfirm: boolean
+  /** Every JSON answer says what it has cost; else where it is asked for. */
+  readonly performanceBlock: boolean
   readonly observe: (observed: Observed) => void
   readonly onError: (error: unknown, request: FastifyRequest) => void
 }
@@ -45,6 +48,8 @@ const IGNORED_BYTES_MAX = 16 * 1024
 const BODY_BYTES_MAX = 256 * 1024
 const REASON_LENGTH_MAX = 256
 const RETRY_SECONDS = "1"
+/** Equal to no label: those hold no control characters. */
+const NO_REALM = "\u0000"
 
 /** What is known of a request while it is judged: enough for its audit record whenever it ends. */
 interface Course {
@@ -103,7 +108,9 @@ export class Api {
     reply.code(status).header("cache-control", "no-store")
     for (const [name, value] of Object.entries(answer.headers ?? {})) reply.header(name, value)
     if (answer.body === undefined) return reply.send()
-    return reply.header("content-type", "application/json; charset=utf-8").send(JSON.stringify(answer.body))
+    const asked = this.options.performanceBlock || request.headers["x-performance"] === "true"
+    const body = asked && isObject(answer.body) ? withPerformance(reply, answer.body) : answer.body
+    return reply.header("content-type", "application/json; charset=utf-8").send(JSON.stringify(body))
   }
 
   /** The order of admin-api §5.2: nobody learns from a refusal what only a later step would show. */
@@ -166,11 +173,14 @@ export class Api {
     const params: Record<string, string> = {}
     for (const [name, text] of Object.entries(raw)) {
       const value = decodeParam(name, text)
-      if (value === null) throw new Refusal("invalid_parameter", `${name} in the path is not valid`)
+      if (value === null || !isParam(name, value))
+        throw new Refusal("invalid_parameter", `${name} in the path is not valid`)
       params[name] = value
     }
-    const realm = search.get("realm") || null
-    if (realm !== null && params["realm"] !== undefined && realm !== params["realm"]) {
+    const asked = search.get("realm") || null
+    // A wildcard in front belongs to no realm, so nobody can ask for it.
+    const realm = asked?.includes("*") === true ? NO_REALM : asked
+    if (asked !== null && params["realm"] !== undefined && asked !== params["realm"]) {
       throw new Refusal("realm_mismatch", "?realm= names another realm than the path")
     }
     const family = this.familyOf(route, search)
@@ -259,6 +269,11 @@ export class Api {
       body: errorBody(503, "unavailable", "done, but the audit record could not be written", request.id),
     }
   }
+}
+
+/** Only an object has room for one more key; lists stay as they are. */
+function isObject(body: unknown): body is object {
+  return typeof body === "object" && body !== null && !Array.isArray(body)
 }
 
 /** Fails the request where a lane has refused; otherwise its answer. */

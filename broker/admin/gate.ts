@@ -74,7 +74,8 @@ export class Gate {
   }
 
   permit(principal: Principal, permission: Permission | "any"): void {
-    if (permission !== "any" && !principal[permission]) throw new Refusal("forbidden", `this needs ${NAMES[permission]}`)
+    if (permission !== "any" && !principal[permission])
+      throw new Refusal("forbidden", `this needs ${NAMES[permission]}`)
   }
 
   /** Takes one from a bucket. Throws where it is empty. */

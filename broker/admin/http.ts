@@ -9,9 +9,11 @@ import type { Status } from "../engine/status.ts"
 import type { Api } from "./api.ts"
 import { errorBody, Refusal } from "./errors.ts"
 import type { Gate } from "./gate.ts"
+import { METRICS_TYPE, type Metrics } from "./metrics.ts"
 import type { Page } from "./page.ts"
 import { PROBES, registerProbes } from "./probes.ts"
 import { isApiPath } from "./route.ts"
+import { isV0Path, refuseV0, registerV0 } from "./v0.ts"
 
 /** Where the application finds the admin API, whatever path was asked for. */
 const API = "/api"
@@ -27,6 +29,7 @@ function refuse(
   code: string,
   message: string,
 ): FastifyReply {
+  if (isV0Path(pathOf(request.originalUrl))) return refuseV0(reply, status, code, message)
   const body = errorBody(status, code, message, request.id)
   return reply.code(status).header("cache-control", "no-store").send(body)
 }
@@ -45,6 +48,7 @@ export interface HttpOptions {
   readonly page: Page | null
   readonly api: Api
   readonly gate: Gate
+  readonly metrics: Metrics
   /** Probes ask for a credential. */
   readonly probeAuth: boolean
   readonly judgeUpgrade: UpgradeJudge
@@ -68,8 +72,8 @@ export interface HttpDoor {
 }
 
 export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
-  const { status, api, gate, probeAuth, judgeUpgrade, takeSocket, messageBytesMax, closeTimeout } = options
-  const { headerTimeoutMs, tlsOnly, onError } = options
+  const { status, api, gate, metrics, probeAuth, judgeUpgrade, takeSocket, messageBytesMax } = options
+  const { closeTimeout, headerTimeoutMs, tlsOnly, onError } = options
   let server: Server | null = null
   const app = fastify({
     serverFactory: handler => {
@@ -126,6 +130,14 @@ export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
   })
 
   registerProbes(app, status)
+  registerV0(app, status, metrics, request => gate.admitScrape(request))
+  app.get("/metrics", async (request, reply) => {
+    await gate.admitScrape(request)
+    return reply
+      .header("cache-control", "no-store")
+      .type(METRICS_TYPE)
+      .send(await metrics.text())
+  })
 
   // Bodies are read by whoever wants one, once it is known who sends it.
   app.removeAllContentTypeParsers()
@@ -136,13 +148,13 @@ export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
     handler: (request, reply) => api.handle(request, reply),
   })
 
-  for (const url of PROBES) {
+  for (const url of [...PROBES, "/metrics", "/v0/metrics"]) {
     app.route({
       method: ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
       url,
       handler: (request, reply) => {
         reply.header("allow", "GET, HEAD")
-        return refuse(request, reply, 405, "method_not_allowed", "a probe is asked with GET or HEAD")
+        return refuse(request, reply, 405, "method_not_allowed", "this path is asked with GET or HEAD")
       },
     })
   }

@@ -6,7 +6,6 @@ import type { LeaseResource, LeaseRow, LeaseStats } from "../domains/views/lease
 import { granted } from "./api.ts"
 import { acknowledged, done } from "./command.ts"
 import { diagnosed, diagnosis } from "./diagnostics.ts"
-import { Refusal } from "./errors.ts"
 import { type Route, route } from "./route.ts"
 import {
   area,
@@ -131,9 +130,7 @@ export const leaseRoutes: readonly Route[] = [
     async handle({ operations, params, family }) {
       const text = params["lease_id"]!
       const segments = text.split("/")
-      const isPath = segments.length === 3 && segments.every(segment => segment !== "")
-      if (!isPath && !/^\d{1,15}$/.test(text))
-        throw new Refusal("invalid_parameter", "lease_id is a number, or realm/area/resource percent-encoded")
+      const isPath = segments.length === 3
       const row = isPath
         ? granted(await operations.order({ domain: "lease", name: "release", segments, family }))
         : granted(await operations.order({ domain: "lease", name: "releaseId", lease: Number(text) }))

@@ -30,6 +30,7 @@ import {
   SYNC_BOUNDS_MICROS,
   type Tally,
 } from "../engine/tally.ts"
+import type { Observed } from "./api.ts"
 
 /** Where the numbers come from. */
 export interface MetricsSource {
@@ -38,12 +39,21 @@ export interface MetricsSource {
   readonly durable: Tally
   readonly engine: Engine
   readonly doors: DoorTally
-  readonly rates: Rates<"fires" | Scheme>
+  readonly rates: Rates<"fires">
   readonly now: () => number
   /** Open connections of programs. */
   readonly connections: () => number
   /** Bytes of the store's files. */
   readonly storageBytes: () => number
+}
+
+/** One number of a scrape. */
+export interface Sample {
+  readonly name: string
+  readonly kind: string
+  readonly help: string
+  readonly labels: Readonly<Record<string, string>>
+  readonly value: number
 }
 
 /** The classic text format, also where a scraper offers OpenMetrics (admin-api.md, D-16). */
@@ -151,10 +161,10 @@ export class Metrics {
   private readonly own = new Shelf()
   private readonly topics = new Shelf()
   /** Requests to the HTTP surface, by the canonical template of their route. */
-  readonly adminRequests: Counter<"route" | "method" | "status">
-  readonly adminCommands: Counter<"action" | "outcome">
-  readonly adminRateLimited: Counter<"class">
-  readonly leaseForcedReleases: Counter
+  private readonly adminRequests: Counter<"route" | "method" | "status">
+  private readonly adminCommands: Counter<"action" | "outcome">
+  private readonly adminRateLimited: Counter<"class">
+  private readonly leaseForcedReleases: Counter
   constructor(source: MetricsSource) {
     this.source = source
     const registers = [this.own.registry]
@@ -193,9 +203,30 @@ export class Metrics {
     return this.own.registry.metrics()
   }
 
-  /** The same as data. */
-  json(): ReturnType<Registry["getMetricsAsJSON"]> {
-    return this.own.registry.getMetricsAsJSON()
+  /** The same as data, a row for each sample. */
+  async samples(): Promise<readonly Sample[]> {
+    const metrics = await this.own.registry.getMetricsAsJSON()
+    return metrics.flatMap(({ name, type, help, values }) =>
+      values.map(sample => ({
+        name: "metricName" in sample && typeof sample.metricName === "string" ? sample.metricName : name,
+        kind: String(type),
+        help,
+        labels: Object.fromEntries(Object.entries(sample.labels).map(([key, value]) => [key, String(value)])),
+        value: sample.value,
+      })),
+    )
+  }
+
+  /** A request to the admin API is finished. */
+  observe({ route, method, status, action, outcome }: Observed): void {
+    this.adminRequests.inc({ route, method, status: String(status) })
+    if (action === null) return
+    this.adminCommands.inc({ action, outcome })
+    if (action === "lease.release" && outcome === "ok") this.leaseForcedReleases.inc()
+  }
+
+  limited(name: string): void {
+    this.adminRateLimited.inc({ class: name })
   }
 
   /** What `/v0/metrics` says. */

@@ -6,6 +6,7 @@ import type { AnswerTo, Command, OutcomeOf, Query } from "../domains/views/index
 import type { SessionRow } from "../engine/engine.ts"
 import type { Status } from "../engine/status.ts"
 import type { AuditRecord } from "./audit.ts"
+import type { Sample } from "./metrics.ts"
 
 /** What may be told of a source of trust: never its keys. */
 export interface TrustSource {
@@ -51,6 +52,8 @@ export interface Operations {
   drainState(): DrainState
   drain(): void
   audit(page: PageAsk): Page<AuditRecord>
+  /** Every sample of the metrics, as data. */
+  samples(): Promise<readonly Sample[]>
   /** The OpenAPI document. */
   openApi(): object
 }

@@ -1,7 +1,7 @@
 // What an answer has cost, in the answer itself (topics-http.md §4): the time on the server always, the rest
 // where it applies. It measures; it changes nothing else about an answer.
 
-import type { FastifyReply, FastifyRequest } from "fastify"
+import type { FastifyReply } from "fastify"
 
 /** What a handler may add to the time that is always there; a field that does not apply is left out. */
 export interface Cost {
@@ -21,12 +21,7 @@ const TIMES = {
 } as const
 
 /** The body with `performance` as its last key, and the same figures as a header for browsers. */
-export function withPerformance(
-  _request: FastifyRequest,
-  reply: FastifyReply,
-  body: object,
-  cost: Cost = {},
-): object {
+export function withPerformance(reply: FastifyReply, body: object, cost: Cost = {}): object {
   const figures = { server_total_ms: round(reply.elapsedTime), ...cost }
   const timing = Object.entries(TIMES).flatMap(([field, name]) => {
     const ms = figures[field as keyof typeof figures]

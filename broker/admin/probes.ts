@@ -5,7 +5,16 @@ import type { FastifyInstance, FastifyReply } from "fastify"
 import type { Status } from "../engine/status.ts"
 import { notReady } from "./v0.ts"
 
-export const PROBES = ["/healthz", "/livez", "/readyz", "/startupz", "/health", "/targetz"]
+export const PROBES = [
+  "/healthz",
+  "/livez",
+  "/readyz",
+  "/startupz",
+  "/health",
+  "/targetz",
+  "/v0/health",
+  "/v0/ready",
+]
 
 function answer(reply: FastifyReply, healthy: boolean, body: object): FastifyReply {
   return reply

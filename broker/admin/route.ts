@@ -139,6 +139,22 @@ function literals(row: Route): number {
 // biome-ignore lint/suspicious/noControlCharactersInRegex: refusing them is the point
 const CONTROL = /[\u0000-\u001f\u007f-\u009f]/
 
+/** What ids look like; everything else in a path is a label. */
+const SYNTAX: Readonly<Record<string, RegExp>> = {
+  tx_id: /^\d{1,15}$/,
+  subscription_id: /^\d{1,15}$/,
+  message_id: /^\d{1,15}$/,
+  session_id: /^sess_\d{1,15}$/,
+  correlation_id: /^[0-9a-fA-F]{32}$/,
+  lease_id: /^(?:\d{1,15}|[^/]+\/[^/]+\/[^/]+)$/,
+  schedule_id: /^(?:sch_[A-Za-z0-9_-]+|[^/]+(?:\/[^/]+){3})$/,
+}
+
+/** Is this what the parameter of that name may be? */
+export function isParam(name: string, value: string): boolean {
+  return SYNTAX[name]?.test(value) ?? true
+}
+
 /** A path parameter, decoded once; null where it is none. */
 export function decodeParam(name: string, raw: string): string | null {
   let value: string

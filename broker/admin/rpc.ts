@@ -6,7 +6,6 @@ import type { RpcResource, RpcStats } from "../domains/views/rpc.ts"
 import { granted } from "./api.ts"
 import { acknowledged, done } from "./command.ts"
 import { diagnosed, diagnosis, type Signs } from "./diagnostics.ts"
-import { Refusal } from "./errors.ts"
 import { type Route, route } from "./route.ts"
 import {
   area,
@@ -176,8 +175,6 @@ export const rpcRoutes: readonly Route[] = [
     answers: { 200: acknowledged("rpc.request.cancel", z.strictObject({ correlation_id: correlation })) },
     async handle({ operations, params, family }) {
       const correlation_id = params["correlation_id"]!.toLowerCase()
-      if (!/^[0-9a-f]{32}$/.test(correlation_id))
-        throw new Refusal("invalid_parameter", "correlation_id is 32 hexadecimal digits")
       const binary = Buffer.from(correlation_id, "hex").toString("latin1")
       granted(await operations.order({ domain: "rpc", name: "cancel", correlation: binary, family }))
       return done("rpc.request.cancel", { correlation_id })

@@ -44,7 +44,32 @@ const record = z.strictObject({
   reason: text.optional(),
 })
 
+const samples = z.strictObject({
+  scope: z.literal("broker"),
+  generated_at: time,
+  samples: z.array(
+    z.strictObject({
+      name: z.string().meta({ example: "fitz_queue_messages_pending" }),
+      kind: z.enum(["counter", "gauge", "histogram", "summary"]),
+      help: text,
+      labels: z.record(z.string(), z.string()).meta({ example: {} }),
+      value: z.number().meta({ example: 3 }),
+    }),
+  ),
+})
+
 export const runtimeRoutes: readonly Route[] = [
+  route({
+    method: "GET",
+    path: "metrics",
+    permission: "metrics",
+    about: "The metrics as data: one row for each sample of /metrics.",
+    answers: { 200: samples },
+    async handle({ operations }) {
+      const rows = await operations.samples()
+      return { body: { scope: "broker", generated_at: timeOf(operations.now()), samples: rows } }
+    },
+  }),
   route({
     method: "GET",
     path: "runtime/auth",

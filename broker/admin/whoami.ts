@@ -31,7 +31,11 @@ export const whoamiRoutes: readonly Route[] = [
     handle({ principal }) {
       const held = (Object.keys(NAMES) as Permission[]).filter(name => principal[name])
       return {
-        body: { user: principal.name, auth_method: principal.method, permissions: held.map(name => NAMES[name]) },
+        body: {
+          user: principal.name,
+          auth_method: principal.method,
+          permissions: held.map(name => NAMES[name]),
+        },
       }
     },
   }),

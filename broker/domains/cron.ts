@@ -59,7 +59,8 @@ export class CronTimes {
 
   /** Null where the text is no expression of ours or can never match. */
   static parse(text: string): CronTimes | null {
-    const fields = text.trim().split(/[ \t]+/)
+    // Blanks are these two and no others: what is stored is ASCII, and counts as many bytes as characters.
+    const fields = text.split(/[ \t]+/).filter(field => field !== "")
     if (fields.length !== FIELDS.length) return null
     const plain: string[] = []
     for (const [i, field] of fields.entries()) {

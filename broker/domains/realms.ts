@@ -1,4 +1,4 @@
-// Realms: labels that exist by being used, and may be declared with limits (docs/PROTOCOL.md, RE-*). `Realms`
+// Realms: labels that exist by being used, and may be declared with limits (docs/PROTOCOL.md, M, declared realms). `Realms`
 // is what each lane knows of them; `RealmBook` keeps the declarations and lives on the durable lane.
 
 import type { Route } from "../../protocol/route.ts"

@@ -211,6 +211,11 @@ export class Engine {
     return Math.max(0, this.batchesPosted - this.options.batchesTaken())
   }
 
+  /** Is the durable lane at work on something? */
+  get waiting(): boolean {
+    return this.batchesOut > 0
+  }
+
   get sessionCount(): number {
     return this.sessions.size
   }

@@ -483,3 +483,11 @@ export function checkStore(file: string, name: string): void {
     connection?.close()
   }
 }
+
+/** Bytes that the files of a store take up together. */
+export function storeBytes(folder: string): number {
+  let bytes = 0
+  for (const file of [DATABASE_FILE, LOG_FILE, `${DATABASE_FILE}-shm`])
+    bytes += statSync(join(folder, file), { throwIfNoEntry: false })?.size ?? 0
+  return bytes
+}

@@ -78,9 +78,15 @@ export class Connection implements Client, FrameSink, Laggard {
   closed(): void {
     this.cancelTimeout?.()
     this.state = "closed"
-    const { session, pendingBytes } = this
+    const { session } = this
     this.session = null
     if (session !== null) this.engine.leave(session)
+    this.writeOff()
+  }
+
+  /** What it has not taken counts no longer. At once, so that nobody else is ended for its bytes. */
+  private writeOff(): void {
+    const { pendingBytes } = this
     this.pendingBytes = 0
     this.outbound.removed(this, pendingBytes)
     this.relieve()
@@ -160,6 +166,7 @@ export class Connection implements Client, FrameSink, Laggard {
     this.admission.onEnded(ending)
     if (session !== null) this.engine.leave(session)
     this.carrier.close(ending)
+    this.writeOff()
   }
 
   // ── what the engine asks for ───────────────────────────────────────────────────────────────────────────

@@ -11,6 +11,7 @@ import { openCaller } from "../kit/caller.ts"
 import { until } from "../kit/patience.ts"
 import { newFolder, PROGRAM, type Ran, removeFolder, runFitz, startProcess } from "../kit/process.ts"
 
+const CHECKOUT = join(PROGRAM, "..", "..")
 let folder: string
 beforeAll(() => {
   folder = newFolder()
@@ -160,16 +161,23 @@ describe("options from everywhere", () => {
   })
 })
 
-/** `npm start` in effect: nothing configured but where to be out of the way. */
+/** A person at a terminal: nothing configured but where to be out of the way. */
 class FirstStart {
   readonly out: () => string
   readonly exited: Promise<number | null>
   private readonly child: ReturnType<typeof spawn>
 
-  constructor(environment: Readonly<Record<string, string>>) {
-    this.child = spawn(process.execPath, [PROGRAM, "serve"], {
+  constructor(
+    environment: Readonly<Record<string, string>>,
+    command: readonly [string, ...string[]] = [process.execPath, PROGRAM, "serve"],
+  ) {
+    const [program, ...args] = command
+    this.child = spawn(program, args, {
       env: { PATH: process.env["PATH"], ...environment },
       stdio: ["ignore", "pipe", "inherit"],
+      cwd: CHECKOUT,
+      // A group of its own, as a terminal makes one: what is typed there reaches all of it.
+      detached: true,
     })
     let out = ""
     this.child.stdout!.on("data", (piece: Buffer) => {
@@ -189,6 +197,12 @@ class FirstStart {
     this.child.kill("SIGTERM")
     return this.exited
   }
+
+  /** Ctrl-C. */
+  interrupt(): Promise<number | null> {
+    process.kill(-this.child.pid!, "SIGINT")
+    return this.exited
+  }
 }
 
 function tokenOn(screen: string): string {
@@ -205,7 +219,7 @@ describe("the first start", () => {
 
   test("it says where it is, gives a token that works, and what to try next works as pasted", async () => {
     const data = join(folder, "first")
-    const start = new FirstStart(environment(data))
+    const start = new FirstStart(environment(data), ["npm", "start"])
     const screen = await start.screen()
     const [, port] = /http:\/\/127\.0\.0\.1:(\d+)\/readyz/.exec(screen)!
     expect(screen).toContain(`ws://127.0.0.1:${port}/ws`)
@@ -220,7 +234,8 @@ describe("the first start", () => {
     const pasted = await shell(next)
     expect(pasted.out).toContain('"status":"ready"')
     expect(pasted.code).toBe(0)
-    expect(await start.stop()).toBe(0)
+    await start.interrupt()
+    await until("it has stopped in good order", () => start.out().includes('"msg":"stopped"'))
   })
 
   test("its secret is made once, for its owner's eyes, and kept", async () => {
@@ -265,7 +280,7 @@ describe("the first start", () => {
 /** Runs a line as a person would paste it into a shell in the checkout. */
 function shell(line: string): Promise<Ran> {
   const child = spawn("sh", ["-c", line], {
-    cwd: join(PROGRAM, "..", ".."),
+    cwd: CHECKOUT,
     env: process.env,
     stdio: ["ignore", "pipe", "pipe"],
   })

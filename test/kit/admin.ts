@@ -2,10 +2,13 @@
 // what comes back.
 
 import { SignJWT } from "jose"
+import { Table } from "../../broker/admin/route.ts"
+import { ROUTES } from "../../broker/admin/routes.ts"
 import { type Caller, openCaller, type Transport } from "./caller.ts"
 import { type BrokerProcess, newFolder, removeFolder, startProcess } from "./process.ts"
 
 export const SECRET = "dev-test-secret"
+const TABLE = new Table(ROUTES)
 const EVERYTHING = ["kv", "stream", "notice", "queue", "rpc", "lease", "schedule"].map(
   scheme => `${scheme}://**#*`,
 )
@@ -88,6 +91,7 @@ export class AdminBroker {
     })
     const text = await response.text()
     const isJson = response.headers.get("content-type")?.startsWith("application/json") === true
+    if (isJson && response.ok && method !== "HEAD") checkShape(method, path, response.status, text)
     return {
       status: response.status,
       headers: response.headers,
@@ -147,6 +151,15 @@ export class AdminBroker {
     await this.stop()
     removeFolder(this.folder)
   }
+}
+
+/** Every answer has exactly the shape that the table promises. */
+function checkShape(method: string, path: string, status: number, text: string): void {
+  const match = TABLE.find(method, path.split("?", 1)[0]!)
+  const schema = match.kind === "found" ? match.route.answers[status] : undefined
+  const parsed = schema?.safeParse(JSON.parse(text))
+  if (parsed?.success === false)
+    throw new Error(`${method} ${path}: the answer breaks its schema: ${parsed.error.message}`)
 }
 
 /** A broker for admin tests: limits of admin requests off unless given. */

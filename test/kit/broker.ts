@@ -25,6 +25,8 @@ import { TestWorld } from "./world.ts"
 export interface TestBrokerOptions {
   /** Null keeps everything in memory. */
   readonly folder?: string | null
+  /** Takes over the store of this one, which ends: a restart without a file. */
+  readonly after?: TestBroker
   readonly seed?: string | number
   readonly nowMs?: number
   /** Options that are not the defaults. */
@@ -77,7 +79,14 @@ export class TestBroker {
   durableTurns = 0
   writableTurns = 0
 
-  constructor({ folder = null, seed = 1, nowMs, config = {}, manual = false }: TestBrokerOptions = {}) {
+  constructor({
+    folder = null,
+    after,
+    seed = 1,
+    nowMs,
+    config = {},
+    manual = false,
+  }: TestBrokerOptions = {}) {
     this.config = { ...loadConfig({ environment: {}, flags: {}, file: null }), ...config }
     const world = new TestWorld(seed, nowMs)
     this.folder = folder
@@ -87,8 +96,16 @@ export class TestBroker {
       bytesMax: this.config.maxOutboundBytes,
       totalBytesMax: this.config.maxOutboundTotalBytes,
     })
-    this.database = Database.open(folder)
-    this.faults = new Faults(this.database)
+    if (after === undefined) {
+      this.database = Database.open(folder)
+      this.faults = new Faults(this.database)
+    } else {
+      after.isClosed = true
+      this.database = after.database
+      this.faults = after.faults
+      // It goes with the process, and a connection stands for one.
+      this.database.execute("DROP TABLE temp.kv_past")
+    }
     const giveFences = (): void => fences.add(takeFences(this.database, FENCE_BLOCK), FENCE_BLOCK)
     const fences = new FenceBlocks(() => world.soon(giveFences))
     this.live = new Lane({
@@ -228,8 +245,9 @@ export class TestBroker {
     this.settle()
   }
 
-  /** Ends it in good order; clients are cut off. */
+  /** Ends it in good order; clients are cut off. Not where another has taken over. */
   close(): void {
+    if (this.isClosed) return
     this.isClosed = true
     this.database.close()
   }

@@ -5,7 +5,7 @@
 import { cpSync, mkdirSync } from "node:fs"
 import { join } from "node:path"
 import type { Config } from "../../broker/config.ts"
-import { type PipedCaller, TestBroker } from "../kit/broker.ts"
+import { type PipedCaller, TestBroker, type TestBrokerOptions } from "../kit/broker.ts"
 import { Random } from "../kit/random.ts"
 import { KvModel } from "./kv.ts"
 import { LeaseModel } from "./lease.ts"
@@ -29,7 +29,7 @@ import { StreamModel } from "./stream.ts"
 export interface SimulationOptions {
   readonly seed: string
   readonly steps: number
-  /** Where its stores go; null keeps everything in memory and never restarts. */
+  /** Where its stores go; null keeps everything in memory, where restarts are milder. */
   readonly folder?: string | null
   /** Only these, where one is to be looked at closely. */
   readonly domains?: readonly DomainName[]
@@ -85,7 +85,7 @@ export class Simulation {
   constructor(options: SimulationOptions) {
     this.options = options
     this.random = new Random(options.seed)
-    this.broker = this.start(this.nextFolder(), undefined)
+    this.broker = this.start({ folder: this.nextFolder() })
     const setting: Setting = {
       peer: {
         hears: number => this.clients.get(number)?.gone === false,
@@ -139,10 +139,9 @@ export class Simulation {
     return this
   }
 
-  private start(folder: string | null, nowMs: number | undefined): TestBroker {
+  private start(options: TestBrokerOptions): TestBroker {
     const seed = this.random.u32()
-    const time = nowMs === undefined ? {} : { nowMs }
-    const broker = new TestBroker({ folder, seed, ...time, config: LIMITS, manual: true })
+    const broker = new TestBroker({ ...options, seed, config: LIMITS, manual: true })
     broker.faults.poison = POISON
     return broker
   }
@@ -183,7 +182,7 @@ export class Simulation {
       faults.freeDisk()
     }
     const roll = random.int(1_000)
-    if (roll < 10 && broker.folder !== null) this.restart()
+    if (roll < 10) this.restart()
     else if (roll < 40 || this.here().length < 2) this.join()
     else if (roll < 190) this.advance()
     else if (roll < 220) this.jump()
@@ -266,21 +265,25 @@ export class Simulation {
 
   private restart(): void {
     const { broker, random } = this
-    const crash = random.chance(0.5)
+    const crash = broker.folder !== null && random.chance(0.5)
     this.setting.met("restart")
     const pauseMs = random.int(120_000)
     this.note(`${crash ? "crash" : "restart"}, ${pauseMs} ms away`)
-    const before = broker.folder!
-    let folder = before
-    if (crash) {
-      // What a killed process leaves behind: its files as they are at this moment.
-      folder = this.nextFolder()!
-      for (const file of ["fitz.db", "fitz.db-wal"]) cpSync(join(before, file), join(folder, file))
-    }
-    broker.close()
     for (const client of this.clients.values()) client.gone = true
     this.clients.clear()
-    this.broker = this.start(folder, broker.now + pauseMs)
+    const nowMs = broker.now + pauseMs
+    broker.faults.freeDisk()
+    if (broker.folder === null) this.broker = this.start({ after: broker, nowMs })
+    else {
+      let { folder } = broker
+      if (crash) {
+        // What a killed process leaves behind: its files as they are at this moment.
+        folder = this.nextFolder()!
+        for (const file of ["fitz.db", "fitz.db-wal"]) cpSync(join(broker.folder, file), join(folder, file))
+      }
+      broker.close()
+      this.broker = this.start({ folder, nowMs })
+    }
     this.setting.now = this.broker.now
     this.setting.writable = true
     this.setting.ids.clear()

@@ -154,7 +154,7 @@ function TimelinePanel({ path }: { readonly path: string }) {
             Changes of state, failures and registrations of this process show up here. Not a history.
           </Empty>
         ) : (
-          <ol class="events">
+          <ol class="events" tabIndex={0} aria-label="What lately happened">
             {events.map(event => (
               <li>
                 <Moment at={event.observed_at} />

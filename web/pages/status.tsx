@@ -116,20 +116,17 @@ export function StatusPage() {
         </ViewPanel>
         <ViewPanel title="Where to look first" class="span-8" flush view={trouble}>
           {({ hotspots, next_queries }) => {
-            const rows =
-              hotspots.length > 0
-                ? hotspots.map(spot => ({
-                    href: spot.href,
-                    title: spot.title,
-                    why: spot.summary,
-                    domain: spot.domain,
-                    severity: spot.severity,
-                  }))
-                : []
-            const next = next_queries.map(query => ({
-              href: query.href,
-              title: query.href.replace("/api/v1/", ""),
-              why: query.why,
+            const rows = hotspots.map(({ href, title, summary, domain, severity }) => ({
+              href,
+              title,
+              why: summary,
+              domain,
+              severity,
+            }))
+            const next = next_queries.map(({ href, why }) => ({
+              href,
+              title: titleOf(href),
+              why,
               domain: "",
               severity: "none",
             }))
@@ -144,10 +141,10 @@ export function StatusPage() {
                 {shown.map(({ href, title, why, domain, severity }) => (
                   <li>
                     <Dot level={levelOf(severity)} />
-                    <Link class="grow" to={leadTo(href, domain, title)}>
-                      {title}
-                    </Link>
-                    <span class="dim wide">{why}</span>
+                    <span class="twofold">
+                      <Link to={leadTo(href, domain, title)}>{title}</Link>
+                      <span class="dim">{why}</span>
+                    </span>
                   </li>
                 ))}
               </ul>
@@ -204,6 +201,13 @@ function Ready({ readiness: { status, error } }: { readonly readiness: Readiness
 
 function capital(text: string): string {
   return `${text[0]?.toUpperCase() ?? ""}${text.slice(1)}`
+}
+
+/** What a path of the API shows, in words. */
+function titleOf(href: string): string {
+  const [, first = "", rest = ""] = /^\/api\/v1\/(?:admin\/)?([a-z]+)(?:\/([a-z]+))?/.exec(href) ?? []
+  if (isDomain(first)) return rest === "stats" ? WORDS[first].name : `${WORDS[first].name}: ${spoken(rest)}`
+  return first === "stats" ? "Overview" : capital(first)
 }
 
 function leadTo(href: string, domain: string, title: string): string {

@@ -5,6 +5,7 @@ import { useEffect, useRef } from "preact/hooks"
 import uPlot from "uplot"
 import { useStore } from "../data/store.ts"
 import { theme } from "../data/theme.ts"
+import { clock } from "../text/format.ts"
 
 export interface Line {
   readonly name: string
@@ -43,6 +44,11 @@ function resolved(element: Element, token: string): string {
 function faded(color: string, share: number): string {
   const numbers = color.match(/[\d.]+/g)?.slice(0, 3) ?? ["0", "0", "0"]
   return `rgba(${numbers.join(",")},${share})`
+}
+
+/** Ticks of less than a minute need their seconds. */
+function shortSpan(splits: readonly number[]): boolean {
+  return (splits[1] ?? 60) - (splits[0] ?? 0) < 60
 }
 
 const cursors = uPlot.sync("charts")
@@ -97,7 +103,7 @@ export function Chart({ title, timesMs, lines, format, spanMs = SPAN_MS, height 
             space: 90,
             values: (_self, splits) =>
               splits.map(seconds =>
-                new Date(seconds * 1_000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" }),
+                shortSpan(splits) ? clock(seconds * 1_000) : clock(seconds * 1_000).slice(0, 5),
               ),
           },
           {

@@ -40,7 +40,7 @@ function rateOf(stats: Stats, domain: Domain, point: Point | null): number {
 }
 
 function stateOf(rate: number, diagnostics: Diagnostics | undefined): LaneState {
-  const level = (diagnostics === undefined ? "good" : levelOfDiagnosis(diagnostics))
+  const level = diagnostics === undefined ? "good" : levelOfDiagnosis(diagnostics)
   if (level === "bad") return "blocked"
   if (level === "watch") return "pressure"
   return rate > 0 ? "flowing" : "quiet"
