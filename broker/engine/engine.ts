@@ -186,7 +186,8 @@ export class Engine {
   private readonly byRealm = new Map<string, number>()
   /** What operators ask of the live lane; done when the turn ends. */
   private asked: (() => void)[] = []
-  private readonly waiting = new Map<number, (value: unknown) => void>()
+  /** Who waits for an answer of the durable lane, by number. */
+  private readonly askers = new Map<number, (value: unknown) => void>()
   private nextAsked = 1
   /** Frames from and to clients. */
   readonly framesIn = new Rate()
@@ -398,15 +399,15 @@ export class Engine {
   private tell(message: (id: number) => Asked): Promise<unknown> {
     return new Promise(resolve => {
       const id = this.nextAsked++
-      this.waiting.set(id, resolve)
+      this.askers.set(id, resolve)
       this.options.link.tell!(message(id))
     })
   }
 
   /** The durable lane has an answer. */
   answered(id: number, value: unknown): void {
-    const resolve = this.waiting.get(id)
-    this.waiting.delete(id)
+    const resolve = this.askers.get(id)
+    this.askers.delete(id)
     resolve?.(value)
   }
 
