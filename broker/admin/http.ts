@@ -44,8 +44,8 @@ export type SocketTaker = (socket: import("ws").WebSocket, request: FastifyReque
 
 export interface HttpOptions {
   readonly status: Status
-  /** Null: there is none. */
-  readonly page: Page | null
+  /** Absent or null: there is none. */
+  readonly page?: Page | null
   readonly api: Api
   readonly gate: Gate
   readonly metrics: Metrics

@@ -23,7 +23,7 @@ import {
   TransactionList,
   WorkerList,
 } from "../parts/lists.tsx"
-import { Empty, Lacking, Panel, Shown, ViewPanel } from "../parts/panel.tsx"
+import { Empty, Lacking, Panel, Scrolling, Shown, ViewPanel } from "../parts/panel.tsx"
 import { countsOf } from "../text/counts.ts"
 import { bytes, exact, utc } from "../text/format.ts"
 import { type Domain, WORDS } from "../text/words.ts"
@@ -154,19 +154,21 @@ function TimelinePanel({ path }: { readonly path: string }) {
             Changes of state, failures and registrations of this process show up here. Not a history.
           </Empty>
         ) : (
-          <ol class="events" tabIndex={0} aria-label="What lately happened">
-            {events.map(event => (
-              <li>
-                <Moment at={event.observed_at} />
-                <span class="mark">
-                  <i data-level={levelOf(KIND_LEVELS[event.kind] ?? "none")} />
-                </span>
-                <span>
-                  {event.summary} <span class="dim">{event.kind.replaceAll("_", " ")}</span>
-                </span>
-              </li>
-            ))}
-          </ol>
+          <Scrolling label="What lately happened" class="lately">
+            <ol class="events">
+              {events.map(event => (
+                <li>
+                  <Moment at={event.observed_at} />
+                  <span class="mark">
+                    <i data-level={levelOf(KIND_LEVELS[event.kind] ?? "none")} />
+                  </span>
+                  <span>
+                    {event.summary} <span class="dim">{event.kind.replaceAll("_", " ")}</span>
+                  </span>
+                </li>
+              ))}
+            </ol>
+          </Scrolling>
         )
       }
     </ViewPanel>
@@ -368,10 +370,9 @@ function Blob({
         {utf8 === null && <Tag>base64</Tag>}
         {cut && <Tag level="watch">cut here, longer in the store</Tag>}
       </span>
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: long values scroll, and have to by keyboard */}
-      <pre class="blob" tabIndex={0} aria-label={name}>
+      <Scrolling label={name} class="blob">
         {readable(utf8) ?? base64}
-      </pre>
+      </Scrolling>
     </div>
   )
 }

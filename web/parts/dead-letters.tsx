@@ -12,7 +12,7 @@ import { counted, exact } from "../text/format.ts"
 import { CommandButton, Dialog, order, useRight } from "./dialog.tsx"
 import { Moment, Tag } from "./figures.tsx"
 import { Link } from "./link.tsx"
-import { AsOf, Empty, Shown } from "./panel.tsx"
+import { AsOf, Empty, Scrolling, Shown } from "./panel.tsx"
 import { type Column, RowsTable } from "./table.tsx"
 
 const ROWS_MAX = 1_000
@@ -63,6 +63,7 @@ export function DeadLetterTable({
   const columns: Column<DeadLetterRow>[] = [
     {
       title: "Chosen",
+      pick: true,
       width: "44px",
       cell: row => (
         <input
@@ -262,8 +263,7 @@ function BulkDialog({
           <p role="status">
             {exact(done)} done, {exact(failed)} failed, {exact(rows.length - done - failed)} to go.
           </p>
-          {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls has to be reachable by keyboard */}
-          <section class="bulk" tabIndex={0} aria-label="What became of each">
+          <Scrolling class="bulk" label="What became of each">
             <ul class="rows">
               {rows.map(row => {
                 const outcome = outcomes.get(deadKey(row)) ?? "waiting"
@@ -287,7 +287,7 @@ function BulkDialog({
                 )
               })}
             </ul>
-          </section>
+          </Scrolling>
         </>
       )}
     </Dialog>

@@ -33,6 +33,7 @@ export function Dialog({ title, class: extra, onClose, footer, children }: Dialo
     }
   }, [])
   return (
+    // biome-ignore lint/a11y/useKeyWithClickEvents: the key for leaving is Escape, and the browser has it
     <dialog
       ref={element}
       class={extra}

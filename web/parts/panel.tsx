@@ -156,6 +156,24 @@ function sentence(text: string): string {
   return `${ended[0]?.toUpperCase() ?? ""}${ended.slice(1)}`
 }
 
+/** A region that scrolls has to be reachable by keyboard, and has a name. */
+export function Scrolling({
+  label,
+  class: extra,
+  children,
+}: {
+  readonly label: string
+  readonly class: string
+  readonly children: ComponentChildren
+}) {
+  return (
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: without it the keyboard cannot scroll here
+    <section class={extra} tabIndex={0} aria-label={label}>
+      {children}
+    </section>
+  )
+}
+
 /** For what a credential lacks from the start: a fact, not an error. */
 export function Lacking({
   right,

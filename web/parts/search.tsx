@@ -36,9 +36,14 @@ function optionOf(result: SearchResult, at: number): Option {
     key: `${at}-${title}`,
     title,
     summary,
-    tag: `${domain} ${kind}`.trim().replaceAll("_", " "),
+    tag: tagOf(domain, kind),
     to: viewOfHref(result),
   }
+}
+
+function tagOf(domain: string, kind: string): string {
+  const spoken = kind.replaceAll("_", " ")
+  return domain === "sessions" || domain === kind ? spoken : `${domain} ${spoken}`
 }
 
 const PAUSE_MS = 120
@@ -83,6 +88,7 @@ function Palette({ onClose }: { readonly onClose: () => void }) {
     list.current?.querySelector('[aria-selected="true"]')?.scrollIntoView({ block: "nearest" })
   }, [chosen])
   return (
+    // biome-ignore lint/a11y/useKeyWithClickEvents: the key for leaving is Escape, and the browser has it
     <dialog
       class="palette"
       ref={element}

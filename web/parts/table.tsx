@@ -20,6 +20,8 @@ export interface Column<Row> {
   readonly order?: (row: Row) => number | string
   /** The column of buttons. */
   readonly act?: boolean
+  /** The column of boxes to choose rows with. */
+  readonly pick?: boolean
 }
 
 const ROW_PX = 36
@@ -52,18 +54,18 @@ function Grid<Row>({ label, columns, total, row, keyOf, onSpan, span, head, sort
   }, [total, span])
   const to = Math.min(span.to, total)
   const from = Math.min(span.from, to)
-  const classOf = ({ number, wide, act }: Column<Row>): string =>
-    `${number === true ? "number " : ""}${wide === true ? "wide " : ""}${act === true ? "act" : ""}`
+  const classOf = ({ number, wide, act, pick }: Column<Row>): string =>
+    [number && "number", wide && "wide", act && "act", pick && "pick"].filter(Boolean).join(" ")
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls has to be reachable by keyboard
     <section
       class="scroll"
       ref={box}
       onScroll={look}
+      // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls has to be reachable by keyboard
       tabIndex={0}
       aria-label={`${label}, ${exact(total)} rows`}
     >
-      <table aria-rowcount={total + 1} aria-label={label}>
+      <table aria-rowcount={total + 1} aria-label={label} style={widths(columns)}>
         <thead>
           <tr aria-rowindex={1}>
             {columns.map((column, at) => (
@@ -75,7 +77,7 @@ function Grid<Row>({ label, columns, total, row, keyOf, onSpan, span, head, sort
                   ? { "aria-sort": sorted.down ? ("descending" as const) : ("ascending" as const) }
                   : {})}
               >
-                {column.act === true ? (
+                {column.act === true || column.pick === true ? (
                   <span class="said">{column.title}</span>
                 ) : (
                   (head?.(column, at) ?? column.title)
@@ -106,8 +108,19 @@ function Grid<Row>({ label, columns, total, row, keyOf, onSpan, span, head, sort
   )
 }
 
+/** What a column needs that has no width of its own. */
+const FREE_PX = 170
+
+/** How wide a table has to be at least, with and without the columns that small screens leave out. */
+function widths<Row>(columns: readonly Column<Row>[]): Record<string, string> {
+  const sum = (some: readonly Column<Row>[]): string =>
+    `${some.reduce((all, { width }) => all + (width === undefined ? FREE_PX : Number.parseInt(width, 10)), 0)}px`
+  return { "--full": sum(columns), "--narrow": sum(columns.filter(({ wide }) => wide !== true)) }
+}
+
 function Space({ rows, columns }: { readonly rows: number; readonly columns: number }) {
   return (
+    // biome-ignore lint/a11y/noAriaHiddenOnFocusable: a row without content takes no focus
     <tr class="space" aria-hidden="true" style={{ height: `${rows * ROW_PX}px` }}>
       <td colSpan={columns} />
     </tr>
