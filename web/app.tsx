@@ -45,6 +45,7 @@ function View({ mayRead }: { readonly mayRead: boolean }) {
   if (!mayRead && first !== "explore") {
     return (
       <Panel>
+        <h1 class="said">Not for this credential</h1>
         <Lacking right="admin:read">
           This credential is valid and may not see this. Metrics may still be open to it, under{" "}
           <Link to="explore">Metrics</Link>.
@@ -86,6 +87,7 @@ function View({ mayRead }: { readonly mayRead: boolean }) {
   }
   return (
     <Panel>
+      <h1 class="said">No such view</h1>
       <Empty title="There is no such view">
         Perhaps the address was cut. <Link to="">Go to the overview</Link>.
       </Empty>

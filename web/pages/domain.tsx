@@ -14,7 +14,6 @@ import { Figure, LifetimeTag } from "../parts/figures.tsx"
 import { Link } from "../parts/link.tsx"
 import {
   CallList,
-  ExecutionList,
   LeaseList,
   MissedList,
   RouteList,
@@ -47,7 +46,6 @@ const TABS: Readonly<Record<Domain, readonly Tab[]>> = {
   queue: [],
   schedule: [
     { name: "definitions", title: "Definitions", body: realm => <ScheduleList params={{ realm }} /> },
-    { name: "executions", title: "Runs", body: realm => <ExecutionList params={{ realm }} /> },
     { name: "missed", title: "Missed", body: realm => <MissedList params={{ realm }} /> },
   ],
   notice: [

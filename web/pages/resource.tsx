@@ -253,8 +253,8 @@ function StoredPairs({ path }: { readonly path: string }) {
             <ul class="stored">
               {rows.map(row => (
                 <li key={row.key.base64}>
-                  <Blob name="Key" content={row.key} />
-                  <Blob name="Value" content={row.value} cut={row.truncated === true} />
+                  <Blob name="Key" of={row.key.base64} content={row.key} />
+                  <Blob name="Value" of={row.key.base64} content={row.value} cut={row.truncated === true} />
                 </li>
               ))}
             </ul>
@@ -309,9 +309,14 @@ function StoredRecords({ path }: { readonly path: string }) {
                       <Moment at={record.created_at_ms} />
                     </time>
                   </p>
-                  <Blob name="Body" content={record.body} cut={record.truncated === true} />
+                  <Blob
+                    name="Body"
+                    of={String(record.resource_offset)}
+                    content={record.body}
+                    cut={record.truncated === true}
+                  />
                   {record.metadata !== null && record.metadata.len_bytes > 0 && (
-                    <Blob name="Metadata" content={record.metadata} />
+                    <Blob name="Metadata" of={String(record.resource_offset)} content={record.metadata} />
                   )}
                 </li>
               ))}
@@ -354,10 +359,13 @@ function Pager({
 /** Bytes as text where they are text, as base64 where they are not, with their true length. */
 function Blob({
   name,
+  of,
   content,
   cut = false,
 }: {
   readonly name: string
+  /** What it belongs to: names of regions are unique. */
+  readonly of: string
   readonly content: StoredBytes
   readonly cut?: boolean
 }) {
@@ -370,7 +378,7 @@ function Blob({
         {utf8 === null && <Tag>base64</Tag>}
         {cut && <Tag level="watch">cut here, longer in the store</Tag>}
       </span>
-      <Scrolling label={name} class="blob">
+      <Scrolling label={`${name} ${of}`} class="blob">
         {readable(utf8) ?? base64}
       </Scrolling>
     </div>

@@ -430,7 +430,7 @@ const readExecutions = (body: Record<string, readonly ExecutionRow[]>): readonly
   body["executions"] ?? []
 const executionKey = (row: ExecutionRow): string => `${row.schedule_id} ${row.at} ${row.manual}`
 
-export function ExecutionList({ path = "schedule/executions", params = {} }: ListProps) {
+export function ExecutionList({ path, params = {} }: { readonly path: string; readonly params?: Params }) {
   return (
     <ListTable<ExecutionRow>
       label="Runs"
