@@ -40,6 +40,17 @@ export default defineConfig({
           maxWorkers: 2,
         },
       },
+      {
+        test: {
+          name: "page",
+          include: ["test/page/**/*.test.ts"],
+          globalSetup: ["test/kit/page-files.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 300_000,
+          sequence: { groupOrder: 2 },
+          maxWorkers: 1,
+        },
+      },
     ],
   },
 })

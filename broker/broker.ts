@@ -12,6 +12,7 @@ import { type HttpDoor, openHttp } from "./admin/http.ts"
 import { Metrics } from "./admin/metrics.ts"
 import { openApiOf } from "./admin/openapi.ts"
 import type { DrainState, Operations } from "./admin/operations.ts"
+import { Page } from "./admin/page.ts"
 import { Table } from "./admin/route.ts"
 import { ROUTES } from "./admin/routes.ts"
 import { Bells, LoopPoll } from "./bells.ts"
@@ -46,6 +47,8 @@ export interface BrokerOptions {
   readonly config: Config
   readonly world: World
   readonly version: string
+  /** Where the files of the web page lie; without them there is no page. */
+  readonly pageFolder?: string | null
   /** Signs and verifies where nothing else is configured; null for none. */
   readonly developmentSecret: string | null
   /** The broker cannot go on. The process ends, and starts anew from the file. */
@@ -264,6 +267,7 @@ export class Broker {
     })
     this.http = await openHttp({
       status: this.status,
+      page: Page.open(this.options.pageFolder ?? null),
       api,
       gate,
       metrics: this.metrics,

@@ -18,6 +18,7 @@ import {
 } from "../broker/config.ts"
 import { nearest } from "../broker/hint.ts"
 import type { BoundPort } from "../broker/transport/port.ts"
+import { pageFolder } from "./page.ts"
 import { DEVELOPMENT_SECRET_FILE, mintToken } from "./token.ts"
 import { version } from "./version.ts"
 
@@ -106,6 +107,7 @@ async function run(config: Config): Promise<void> {
     config,
     world,
     version: version(),
+    pageFolder: pageFolder(),
     developmentSecret,
     onFatal: reason => {
       world.log("error", "the broker cannot go on", { reason })

@@ -10,6 +10,7 @@ import type { Api } from "./api.ts"
 import { errorBody, Refusal } from "./errors.ts"
 import type { Gate } from "./gate.ts"
 import { METRICS_TYPE, type Metrics } from "./metrics.ts"
+import type { Page } from "./page.ts"
 import { PROBES, registerProbes } from "./probes.ts"
 import { isApiPath } from "./route.ts"
 import { isV0Path, refuseV0, registerV0 } from "./v0.ts"
@@ -50,6 +51,8 @@ export type SocketTaker = (socket: import("ws").WebSocket, request: FastifyReque
 
 export interface HttpOptions {
   readonly status: Status
+  /** Absent or null: there is none. */
+  readonly page?: Page | null
   readonly api: Api
   readonly gate: Gate
   readonly metrics: Metrics
@@ -186,8 +189,10 @@ export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
     wsHandler: takeSocket,
   })
 
-  app.setNotFoundHandler((request, reply) =>
-    refuse(request, reply, 404, "not_found", "there is nothing at this path"),
+  app.setNotFoundHandler(
+    (request, reply) =>
+      options.page?.answer(request, reply) ??
+      refuse(request, reply, 404, "not_found", "there is nothing at this path"),
   )
   app.setErrorHandler((error: { statusCode?: number }, request, reply) => {
     if (error instanceof Refusal) {

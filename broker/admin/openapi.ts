@@ -180,7 +180,8 @@ function operationOf(row: Route): Json {
         }),
     responses,
     security: [{ bearer: [] }, { apiKey: [] }],
-    "x-permission": `${row.permission === "data" ? "data:read" : `admin:${row.permission}`}`,
+    "x-permission":
+      row.permission === "data" ? "data:read" : row.permission === "any" ? "any" : `admin:${row.permission}`,
   }
 }
 

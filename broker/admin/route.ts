@@ -42,7 +42,8 @@ export interface RouteSpec<Query, Body> {
   readonly path: string
   /** The canonical spelling has `/api/v1/admin/` in front. */
   readonly underAdmin?: boolean
-  readonly permission: Permission
+  /** "any": a valid credential is enough. */
+  readonly permission: Permission | "any"
   readonly about: string
   /** Takes `limit` and `offset`. */
   readonly list?: boolean

@@ -14,6 +14,7 @@ import { scheduleRoutes } from "./schedule.ts"
 import { sessionRoutes } from "./sessions.ts"
 import { statsRoutes } from "./stats.ts"
 import { streamRoutes } from "./stream.ts"
+import { whoamiRoutes } from "./whoami.ts"
 
 export const ROUTES: readonly Route[] = [
   ...statsRoutes,
@@ -28,4 +29,5 @@ export const ROUTES: readonly Route[] = [
   ...realmRoutes,
   ...insightRoutes,
   ...runtimeRoutes,
+  ...whoamiRoutes,
 ]
