@@ -2,6 +2,8 @@
 // inlined (the security policy refuses it), and each file once more as brotli and gzip, made here so that the
 // broker never compresses on a request.
 
+import { readFileSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { brotliCompressSync, constants, gzipSync } from "node:zlib"
 import { defineConfig, type Plugin } from "vite"
@@ -11,17 +13,14 @@ const WORTH_IT = /\.(?:js|css|svg)$/
 
 const compressed: Plugin = {
   name: "compressed",
-  generateBundle(_options, bundle) {
-    for (const [fileName, file] of Object.entries(bundle)) {
-      if (!WORTH_IT.test(fileName)) continue
-      const source = Buffer.from(file.type === "chunk" ? file.code : file.source)
+  // When everything is written, and not before: others still add to files as they are made.
+  writeBundle({ dir }, bundle) {
+    for (const fileName of Object.keys(bundle).filter(name => WORTH_IT.test(name))) {
+      const file = join(dir!, fileName)
+      const source = readFileSync(file)
       const params = { [constants.BROTLI_PARAM_QUALITY]: constants.BROTLI_MAX_QUALITY }
-      this.emitFile({
-        type: "asset",
-        fileName: `${fileName}.br`,
-        source: brotliCompressSync(source, { params }),
-      })
-      this.emitFile({ type: "asset", fileName: `${fileName}.gz`, source: gzipSync(source, { level: 9 }) })
+      writeFileSync(`${file}.br`, brotliCompressSync(source, { params }))
+      writeFileSync(`${file}.gz`, gzipSync(source, { level: 9 }))
     }
   },
 }

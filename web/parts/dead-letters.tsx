@@ -8,6 +8,7 @@ import type { DeadLetterRow } from "../api/types.ts"
 import { type Command, purge, replay } from "../data/commands.ts"
 import { viewOfPlace } from "../data/places.ts"
 import { refreshAll, useApi } from "../data/query.ts"
+import { Store, useStore } from "../data/store.ts"
 import { counted, exact } from "../text/format.ts"
 import { CommandButton, Dialog, order, useRight } from "./dialog.tsx"
 import { Moment, Tag } from "./figures.tsx"
@@ -48,10 +49,6 @@ export function DeadLetterTable({
   readonly place?: boolean
 }) {
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set())
-  const [bulk, setBulk] = useState<{
-    readonly rows: readonly DeadLetterRow[]
-    readonly make: (row: DeadLetterRow) => Command
-  } | null>(null)
   const may = useRight("write")
   const picked = rows.filter(row => chosen.has(deadKey(row)))
   const all = picked.length === rows.length
@@ -152,7 +149,7 @@ export function DeadLetterTable({
           type="button"
           class="button small"
           disabled={picked.length === 0 || may === false}
-          onClick={() => setBulk({ rows: picked, make: replay })}
+          onClick={() => bulk.set({ rows: picked, make: replay })}
         >
           Replay chosen
         </button>
@@ -160,24 +157,29 @@ export function DeadLetterTable({
           type="button"
           class="button small"
           disabled={picked.length === 0 || may === false}
-          onClick={() => setBulk({ rows: picked, make: purge })}
+          onClick={() => bulk.set({ rows: picked, make: purge })}
         >
           Delete chosen
         </button>
         {may === false && <Tag>needs admin:write</Tag>}
       </div>
       <RowsTable label="Dead letters" columns={columns} rows={rows} keyOf={deadKey} empty={null} />
-      {bulk !== null && (
-        <BulkDialog
-          rows={bulk.rows}
-          make={bulk.make}
-          onClose={() => {
-            setBulk(null)
-            setChosen(new Set())
-          }}
-        />
-      )}
     </>
+  )
+}
+
+interface Bulk {
+  readonly rows: readonly DeadLetterRow[]
+  readonly make: (row: DeadLetterRow) => Command
+}
+
+const bulk = new Store<Bulk | null>(null)
+
+/** Where the dialog of a bulk stands, once in the page: it outlives the rows that it is about. */
+export function BulkDialogs() {
+  const proposed = useStore(bulk)
+  return proposed === null ? null : (
+    <BulkDialog rows={proposed.rows} make={proposed.make} onClose={() => bulk.set(null)} />
   )
 }
 

@@ -27,8 +27,11 @@ export function Dialog({ title, class: extra, onClose, footer, children }: Dialo
   const id = useId()
   useEffect(() => {
     const before = document.activeElement
-    element.current?.showModal()
+    const dialog = element.current!
+    dialog.showModal()
     return () => {
+      // While it is modal, nothing outside of it takes the focus.
+      dialog.close()
       if (before instanceof HTMLElement) before.focus()
     }
   }, [])

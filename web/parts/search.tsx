@@ -58,8 +58,10 @@ function Palette({ onClose }: { readonly onClose: () => void }) {
   const id = useId()
   useEffect(() => {
     const before = document.activeElement
-    element.current?.showModal()
+    const dialog = element.current!
+    dialog.showModal()
     return () => {
+      dialog.close()
       if (before instanceof HTMLElement) before.focus()
     }
   }, [])

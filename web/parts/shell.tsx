@@ -17,6 +17,7 @@ import icon from "../icons/fitz.svg"
 import { SignInForm } from "../pages/sign-in.tsx"
 import { age, clock, compact } from "../text/format.ts"
 import { DOMAINS, LIFETIME_WORDS, type Lifetime, WORDS } from "../text/words.ts"
+import { BulkDialogs } from "./dead-letters.tsx"
 import { CommandDialogs, Dialog } from "./dialog.tsx"
 import { DOMAIN_ICONS, VIEW_ICONS } from "./icons.ts"
 import { Link } from "./link.tsx"
@@ -95,6 +96,7 @@ export function Shell({
       </div>
       <SearchDialog />
       <CommandDialogs />
+      <BulkDialogs />
       {help && <Help onClose={() => setHelp(false)} />}
       {renewing && (
         <Dialog title="Go on with a new credential" onClose={() => setRenewing(false)}>
