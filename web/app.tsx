@@ -1,4 +1,5 @@
-// Which view stands at which address, for whom. A view that nobody knows says so.
+// Which view stands at which address, for whom.
+// A view that nobody knows says so.
 
 import { QueryClientProvider } from "@tanstack/preact-query"
 import { useSegments } from "./data/navigation.ts"

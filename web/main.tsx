@@ -1,4 +1,5 @@
-// Starts the page: styles, the session of this tab, the first drawing. Nothing else happens here.
+// Starts the page: styles, the session of this tab, the first drawing.
+// Nothing else happens here.
 
 import "./style/tokens.css"
 import "./style/base.css"

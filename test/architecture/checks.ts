@@ -43,7 +43,7 @@ export function wallProblems(source: Source): string[] {
 }
 
 function isPath(target: string): boolean {
-  return /\.(m?ts|tsx|mjs|json|css|sql)$/.test(target)
+  return /\.(m?ts|tsx|mjs|json|css|sql|svg)$/.test(target)
 }
 
 function columnOf(path: string): { readonly folder: string; readonly domain: string } | null {
@@ -117,7 +117,7 @@ export function shapeProblems({ path, openingLines, defaultExport }: Source): st
       `${path} opens with ${openingLines} comment lines: say in ${OPENING_LINES_MIN} to ${OPENING_LINES_MAX} what it holds and what it must never do (a drawing may follow after an empty comment line)`,
     )
   }
-  if (defaultExport !== null && !matchesGlob(path, "*.config.ts")) {
+  if (defaultExport !== null && !matchesGlob(path, "**/*.config.ts")) {
     problems.push(`${path}:${defaultExport} exports a default: give it a name`)
   }
   return problems
@@ -146,9 +146,14 @@ export function packageProblems(sources: readonly Source[], manifest: Manifest):
       `package.json: no file of the product imports ${name}: take it out, or move it to devDependencies`,
     )
   }
+  // The page is built before anything is published: what it is made of is not needed to run.
+  const inPage = (name: string): boolean =>
+    sources.some(
+      ({ path, imports }) => path.startsWith("web/") && imports.some(({ target }) => target === name),
+    )
   for (const name of Object.keys(manifest.devDependencies)) {
     const typed = name.startsWith("@types/") && name.slice("@types/".length) in all
-    if (name in TOOLS || typed || importedBy(name, true)) continue
+    if (name in TOOLS || typed || importedBy(name, true) || inPage(name)) continue
     problems.push(
       `package.json: nothing imports ${name}: take it out, or say in test/architecture/walls.ts what it is for`,
     )

@@ -264,14 +264,20 @@ export const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "@fastify/websocket": ["broker/admin/http.ts"],
   // Kubeconfigs and logins; typed models would drop fields they do not know.
   "@kubernetes/client-node": ["operator/cluster/api.ts"],
+  "@tanstack/preact-query": ["web/**"],
   "better-sqlite3": ["broker/storage/database.ts"],
   commander: ["cli/**"],
   croner: ["broker/domains/cron.ts"],
   fastify: ["broker/admin/**", "operator/loop/health.ts"],
   jose: ["broker/*.ts", "cli/token.ts", "operator/cluster/secrets.ts"],
+  "lucide-preact": ["web/**"],
   pino: ["broker/log.ts", "operator/world.ts"],
   "pino-pretty": ["broker/log.ts"],
+  preact: ["web/**"],
   "prom-client": ["broker/admin/metrics.ts", "operator/loop/**"],
+  uplot: ["web/**"],
+  vite: ["web/*.ts"],
+  "wouter-preact": ["web/**"],
   ws: ["broker/transport/websocket.ts", "broker/admin/http.ts"],
   yaml: ["broker/config.ts", "operator/main.ts", "operator/generate.ts"],
   zod: ["broker/*.ts", "broker/admin/**", "operator/kinds/**", "operator/config.ts"],
@@ -280,7 +286,10 @@ export const PACKAGES: Readonly<Record<string, readonly string[]>> = {
 /** Packages that nobody imports, and what they are for. */
 export const TOOLS: Readonly<Record<string, string>> = {
   "@biomejs/biome": "npm run lint, npm run format",
+  "@fontsource-variable/inter": "the page's letters, from its style sheets",
+  "@fontsource-variable/jetbrains-mono": "the page's letters for code, from its style sheets",
   "@types/node": "types of Node's own modules",
+  "axe-core": "handed to the browser as a script by test/page",
   node: "the runtime itself, so that npm ci brings the right one along",
   typescript: "npm run types, npm run build",
 }

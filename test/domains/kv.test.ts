@@ -1,4 +1,5 @@
-// KV, rule by rule (docs/PROTOCOL.md, KV-*), with time moved by hand. Never a socket, never a wait.
+// KV, rule by rule (docs/PROTOCOL.md, KV-*), with time moved by hand.
+// Never a socket, never a wait.
 
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
 import { type PipedCaller, TestBroker, type TestBrokerOptions } from "../kit/broker.ts"

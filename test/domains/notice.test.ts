@@ -1,4 +1,5 @@
-// Notice, rule by rule (docs/PROTOCOL.md, N-*). Never a socket, never a wait.
+// Notice, rule by rule (docs/PROTOCOL.md, N-*).
+// Never a socket, never a wait.
 
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
 import { type PipedCaller, TestBroker, type TestBrokerOptions } from "../kit/broker.ts"

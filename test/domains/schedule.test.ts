@@ -1,4 +1,5 @@
-// Schedule, rule by rule (docs/PROTOCOL.md, SC-*), with time moved by hand. Never a socket, never a wait.
+// Schedule, rule by rule (docs/PROTOCOL.md, SC-*), with time moved by hand.
+// Never a socket, never a wait.
 
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
 import { type PipedCaller, TestBroker, type TestBrokerOptions } from "../kit/broker.ts"

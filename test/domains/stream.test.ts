@@ -1,4 +1,5 @@
-// Stream, rule by rule (docs/PROTOCOL.md, ST-*). Never a socket, never a wait.
+// Stream, rule by rule (docs/PROTOCOL.md, ST-*).
+// Never a socket, never a wait.
 
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
 import { type PipedCaller, TestBroker, type TestBrokerOptions } from "../kit/broker.ts"

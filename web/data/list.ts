@@ -12,7 +12,13 @@ export interface Span {
 }
 
 /** Rows to draw: those in sight and some on either side, so that scrolling shows no gaps. */
-export function spanOf(scrollTop: number, height: number, rowHeight: number, total: number, margin = 12): Span {
+export function spanOf(
+  scrollTop: number,
+  height: number,
+  rowHeight: number,
+  total: number,
+  margin = 12,
+): Span {
   const first = Math.floor(Math.max(0, scrollTop) / rowHeight)
   const shown = Math.ceil(height / rowHeight)
   const from = Math.max(0, Math.min(first, total - shown) - margin)
@@ -53,7 +59,10 @@ export function useList<Row>(
   const view = there ?? failed ?? { state: "loading" as const }
   const total = there?.state === "there" ? (there.total ?? 0) : 0
   return {
-    view: view.state === "there" ? { ...view, data: read(view.data), stale: views.some(one => one.state === "there" && one.stale) } : view,
+    view:
+      view.state === "there"
+        ? { ...view, data: read(view.data), stale: views.some(one => one.state === "there" && one.stale) }
+        : view,
     total,
     row(index) {
       const page = views[Math.floor(index / PAGE_ROWS) - offsets[0]! / PAGE_ROWS]
