@@ -48,6 +48,8 @@ export class EngineSession {
   inflightBytes = 0
   /** Registrations at the durable lane, as last heard. */
   registrationsThere = 0
+  /** Requests at the durable lane that may make one and are not answered yet. */
+  registering = 0
   private holds = 0
 
   constructor(client: Client, lane: LaneSession) {
@@ -185,14 +187,17 @@ export class Engine {
     this.framesReceived++
     this.openTurn()
     if (live.owns(type)) {
-      session.lane.registrationsElsewhere = session.registrationsThere
+      // What is under way there counts as made: a burst over both lanes must not pass the limit (M-7).
+      session.lane.registrationsElsewhere = session.registrationsThere + session.registering
       live.receive(session.lane, type, bytes, view, payload, end)
       if (type === NOTICE_PUBLISH && this.lastPublisher !== session) this.publishedBy(session)
       this.turnBytes += end - start
       if (this.turnBytes >= TURN_BYTES_MAX) this.endTurn()
       return true
     }
-    if (!CLIENT_MESSAGES.has(type)) return false
+    const message = CLIENT_MESSAGES.get(type)
+    if (message === undefined) return false
+    if (message.registers) session.registering++
     if (this.batch.empty) this.waitingSinceMs = this.options.elapsedMs()
     this.batch.frames(session.id, session.lane.registrations, bytes, start, end)
     session.inflight++
@@ -241,10 +246,13 @@ export class Engine {
   }
 
   private deliver(sent: Uint8Array): void {
-    for (const { session: id, frames, answered, answeredBytes, registrations } of returnedOf(sent)) {
+    for (const { session: id, frames, answered, answeredBytes, registering, registrations } of returnedOf(
+      sent,
+    )) {
       const session = this.sessions.get(id)
       if (session === undefined) continue
       session.registrationsThere = registrations
+      session.registering -= registering
       session.inflight -= answered
       session.inflightBytes -= answeredBytes
       this.inflightBytes -= answeredBytes

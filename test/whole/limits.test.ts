@@ -462,3 +462,14 @@ test("M-1 M-27 T-17: connections: one too many is turned away at its own door, t
     return inside.length === 6
   })
 })
+
+test.each(TRANSPORTS)("M-7: a burst of registrations over both lanes, over %s", async transport => {
+  const a = await perSession.open(transport)
+  const asked = Array.from({ length: 12 }, () => [
+    unlessRefused(a.kv.subscribe(fresh("kv"))),
+    unlessRefused(a.notice.subscribe(fresh("notice"))),
+  ])
+  const made = (await Promise.all(asked.flat())).filter(id => id !== null)
+  expect(made.length).toBe(6)
+  expect(new Set(made).size).toBe(6)
+})
