@@ -602,7 +602,9 @@ export class Lane {
       writer.at = start
       throw error
     }
-    if (row.envelope !== "none") this.outbox.answered(session.id, payload.end - payload.start)
+    if (row.envelope !== "none") {
+      this.outbox.answered(session.id, payload.end - payload.start, message.registers)
+    }
   }
 
   // ── gates ──────────────────────────────────────────────────────────────────────────────────────────────

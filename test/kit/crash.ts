@@ -1,9 +1,8 @@
 // What a process leaves on its disk: copies of its files as they stand, cut as a power cut would cut them, and
-// looked at without being changed. It must never open the files of a running broker in this process: closing
-// one would lose that process of ours the locks it holds on it.
+// looked at without being changed. It must never be given a store that this process has open: closing one of its
+// files would lose the locks on it.
 
-import { execFileSync } from "node:child_process"
-import { existsSync, readFileSync, truncateSync } from "node:fs"
+import { copyFileSync, existsSync, readFileSync, truncateSync } from "node:fs"
 import { join } from "node:path"
 import { setTimeout as pause } from "node:timers/promises"
 import BetterSqlite3 from "better-sqlite3"
@@ -18,7 +17,7 @@ export function copyFiles(folder: string): string {
   const copy = memoryFolder()
   for (const name of [DATABASE, LOG]) {
     const file = join(folder, name)
-    if (existsSync(file)) execFileSync("cp", ["--sparse=never", file, join(copy, name)])
+    if (existsSync(file)) copyFileSync(file, join(copy, name))
   }
   return copy
 }

@@ -249,15 +249,12 @@ function lastNumber(parameters: string): number {
 
 const SECTOR_BYTES = 512
 
-/** The bytes of all strings among the parameters, in order. */
+/** The bytes of all strings among the parameters, in order. Written in hexadecimal, they hold no quotes. */
 function dataOf(parameters: string): Buffer {
-  const pieces: Buffer[] = []
-  // The first angle brackets hold the file's name, which is quoted the same way but stands in no quotes.
-  for (const [, quoted, more] of parameters.matchAll(/"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?/g)) {
-    if (more !== undefined) throw new Error("a string on the tape is cut short")
-    pieces.push(bytesOf(quoted!))
-  }
-  return Buffer.concat(pieces)
+  const parts = parameters.split('"')
+  if (parts.some((part, at) => at % 2 === 0 && part.startsWith("...")))
+    throw new Error("a string on the tape is cut short")
+  return Buffer.concat(parts.filter((_, at) => at % 2 === 1).map(bytesOf))
 }
 
 function bytesOf(quoted: string): Buffer {

@@ -5,7 +5,7 @@ import { open } from "node:fs/promises"
 import { afterEach, describe, expect, test } from "vitest"
 import { TestBroker } from "../kit/broker.ts"
 import { type Caller, openCaller } from "../kit/caller.ts"
-import { copyFiles, cutLog, framesEnd, integrityOf, LOG } from "../kit/crash.ts"
+import { copyFiles, cutLog, framesEnd, LOG } from "../kit/crash.ts"
 import { memoryFolder } from "../kit/disk.ts"
 import { Ledger, type Verdict } from "../kit/ledger.ts"
 import { type BrokerProcess, removeFolder, startProcess } from "../kit/process.ts"
@@ -38,9 +38,9 @@ async function judged(
   ledger: Ledger,
   kept: Parameters<Ledger["judge"]>[1],
 ): Promise<Verdict> {
-  expect(integrityOf(folder)).toBe("ok")
   const broker = new TestBroker({ folder })
   try {
+    expect(broker.database.prepare("PRAGMA integrity_check").pluck().get()).toBe("ok")
     return await ledger.judge(broker.enter(), kept)
   } finally {
     broker.close()
