@@ -228,19 +228,19 @@ export class Outbox {
   *take(): Generator<Outgoing> {
     this.endRun()
     this.last = null
-    for (const { session, writer, answered, answeredBytes, count, registering } of this.boxes.values()) {
-      const counts = { session, answered, answeredBytes, count, registering }
+    for (const box of this.boxes.values()) {
+      const { session, writer, answered, answeredBytes, count, registering } = box
       // All of its notices were dropped: it gets nothing, and nobody has to wait for it.
       if (writer.at === 0) this.keep(writer)
       else if (writer.at > HAND_OVER_BYTES) {
         this.large.add(session)
         const release = (): void => this.keep(writer)
-        yield { ...counts, frames: writer.written, release }
+        yield { session, frames: writer.written, release, answered, answeredBytes, count, registering }
       } else {
         if (writer.at < SMALL_BYTES) this.large.delete(session)
         const frames = writer.bytes.slice(0, writer.at)
         this.keep(writer)
-        yield { ...counts, frames, release: null }
+        yield { session, frames, release: null, answered, answeredBytes, count, registering }
       }
     }
     this.boxes.clear()

@@ -160,7 +160,8 @@ test("AD-1: every row of the table gives equal bytes under all three prefixes", 
     operation: "o",
     session_id: "sess_1",
   }
-  for (const row of ROUTES.filter(({ method }) => method === "GET")) {
+  // The metrics count the very requests that ask for them.
+  for (const row of ROUTES.filter(({ method, path }) => method === "GET" && path !== "metrics")) {
     const path = row.path.replaceAll(/\{(\w+)\}/g, (_, name: string) => sample[name]!)
     const query =
       row.path === "search"
