@@ -31,6 +31,8 @@ export interface Remembered {
   /** No call before this. */
   notBefore: number
   lastStorageId: string | null
+  /** Whether its resync has been put at a moment of its own. */
+  spread: boolean
   rejections: readonly Rejection[]
 }
 
@@ -55,6 +57,7 @@ export class Memory {
         attempts: 0,
         notBefore: 0,
         lastStorageId: null,
+        spread: false,
         rejections: [],
       }
       this.brokers.set(uid, known)

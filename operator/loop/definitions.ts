@@ -127,7 +127,10 @@ export async function passTopology(
 
   if (result?.again === true) return { result: "error", why: result.why, atLeastMs: result.retryAfterMs ?? 0 }
   const resync = spec === null ? null : durationMs(spec.topology.resyncInterval)
-  const poll = final.polls && resync !== null ? resync * (1 - JITTER + world.random() * 2 * JITTER) : null
+  // The first interval is of any length, so that brokers seen together are not asked together for ever.
+  const share = known.spread ? 1 - JITTER + world.random() * 2 * JITTER : world.random()
+  known.spread ||= final.polls
+  const poll = final.polls && resync !== null ? resync * share : null
   const silent =
     known.unreachableSince !== null && final.polls ? Math.max(1_000, known.notBefore - world.now()) : null
   return {

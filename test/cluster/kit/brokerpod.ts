@@ -77,7 +77,7 @@ export class BrokerPod {
     environment["FITZ_HTTP_PORT"] = "0"
     environment["FITZ_BIND_ADDR"] = "127.0.0.1"
     environment["NODE_OPTIONS"] = `${environment["NODE_OPTIONS"] ?? ""} --import=${CLOCK}`
-    environment["FITZ_TEST_CLOCK_FILE"] = join(this.root, "clock")
+    environment["TEST_CLOCK_FILE"] = join(this.root, "clock")
     mkdirSync(environment["FITZ_STORAGE_PATH"]!, { recursive: true })
     this.process = await startProcess(environment)
     this.onPort(this.process.port)

@@ -3,7 +3,7 @@
 
 import { readFileSync } from "node:fs"
 
-const file = process.env.FITZ_TEST_CLOCK_FILE
+const file = process.env.TEST_CLOCK_FILE
 const real = Date.now.bind(Date)
 let offset = 0
 let readAt = 0
