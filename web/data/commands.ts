@@ -125,7 +125,8 @@ export function releaseLease(row: LeaseRow): Command {
       "Ownership ends now. The next waiter gets the lease with a higher fencing token.",
       "The old owner's next renewal or release is refused.",
     ],
-    irreversible: "The old owner may still be at work: only a check of the fencing token keeps its writes out.",
+    irreversible:
+      "The old owner may still be at work: only a check of the fencing token keeps its writes out.",
     done: "The lease was released.",
   }
 }
@@ -146,7 +147,8 @@ export function triggerSchedule(row: ScheduleRow): Command {
       "The stored payload is handed once to whoever listens now.",
       "Cron, next run and the count of runs stay as they are.",
     ],
-    irreversible: "What listeners do with it is not undone. Without listeners it counts as triggered and nobody hears it.",
+    irreversible:
+      "What listeners do with it is not undone. Without listeners it counts as triggered and nobody hears it.",
     done: "The schedule was triggered.",
   }
 }
@@ -175,7 +177,17 @@ export function closeSession(row: SessionRow): Command {
 }
 
 function deadPath(row: DeadLetterRow): string {
-  return pathOf("queue", "realms", row.realm, "areas", row.area, "resources", row.resource, "dead-letters", row.message_id)
+  return pathOf(
+    "queue",
+    "realms",
+    row.realm,
+    "areas",
+    row.area,
+    "resources",
+    row.resource,
+    "dead-letters",
+    row.message_id,
+  )
 }
 
 function deadTarget(row: DeadLetterRow): Command["target"] {
@@ -250,12 +262,19 @@ export function declareRealm(form: RealmForm): Command {
     title: `${etag === null ? "Declare" : "Change"} realm ${realm}`,
     target: [
       ["Realm", realm],
-      ["Limits", limited.length === 0 ? "none" : limited.map(([name, value]) => `${name.replaceAll("_", " ")} ${exact(value)}`).join(", ")],
+      [
+        "Limits",
+        limited.length === 0
+          ? "none"
+          : limited.map(([name, value]) => `${name.replaceAll("_", " ")} ${exact(value)}`).join(", "),
+      ],
       ...(managedBy === null ? [] : [["Managed by", managedBy] as const]),
     ],
     effects: [
       "The declaration is stored, durably. Limits hold from now on; what is already over one stays.",
-      ...(managedBy === null ? [] : [`${managedBy} manages this realm and may write its own version over it.`]),
+      ...(managedBy === null
+        ? []
+        : [`${managedBy} manages this realm and may write its own version over it.`]),
     ],
     irreversible: null,
     done: "The declaration is stored.",
@@ -298,7 +317,12 @@ export interface ScheduleForm {
   readonly etag: string | null
 }
 
-function schedulePath({ realm, area, resource, operation }: Pick<ScheduleForm, "realm" | "area" | "resource" | "operation">): string {
+function schedulePath({
+  realm,
+  area,
+  resource,
+  operation,
+}: Pick<ScheduleForm, "realm" | "area" | "resource" | "operation">): string {
   return pathOf("schedule", "realms", realm, "areas", area, "resources", resource, "operations", operation)
 }
 
@@ -327,7 +351,9 @@ export function defineSchedule(form: ScheduleForm): Command {
     effects: [
       "The definition is stored, durably, and the next run is worked out from now.",
       ...(etag === null ? [] : ["The payload is replaced by what you gave."]),
-      ...(managedBy === null ? [] : [`${managedBy} manages this schedule and may write its own version over it.`]),
+      ...(managedBy === null
+        ? []
+        : [`${managedBy} manages this schedule and may write its own version over it.`]),
     ],
     irreversible: etag === null ? null : "The payload that was stored before is lost.",
     done: "The definition is stored.",

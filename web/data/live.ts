@@ -54,7 +54,10 @@ export function useAllStats(): Readonly<Record<Domain, View<DomainStats>>> {
       options: { params: { include: "diagnostics" }, everyMs: SLOW_EVERY_MS / 2 },
     })),
   )
-  return Object.fromEntries(DOMAINS.map((domain, at) => [domain, views[at]!])) as Record<Domain, View<DomainStats>>
+  return Object.fromEntries(DOMAINS.map((domain, at) => [domain, views[at]!])) as Record<
+    Domain,
+    View<DomainStats>
+  >
 }
 
 /** Below this a pause is a pause. */
@@ -70,7 +73,8 @@ export function useVerdict(): Verdict {
   const diagnostics: Partial<Record<Domain, Diagnostics>> = {}
   for (const domain of DOMAINS) {
     const view = domains[domain]
-    if (view.state === "there" && view.data.diagnostics !== undefined) diagnostics[domain] = view.data.diagnostics
+    if (view.state === "there" && view.data.diagnostics !== undefined)
+      diagnostics[domain] = view.data.diagnostics
   }
   const silentMs = silentSinceMs === null ? null : nowMs - silentSinceMs
   const queue = domains.queue

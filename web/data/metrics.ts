@@ -71,7 +71,9 @@ export function quantileBetween(
 ): number | null {
   if (from === undefined) return null
   const before = new Map(from.buckets(name).map(({ bound, count }) => [bound, count]))
-  const observed = to.buckets(name).map(({ bound, count }) => ({ bound, count: count - (before.get(bound) ?? 0) }))
+  const observed = to
+    .buckets(name)
+    .map(({ bound, count }) => ({ bound, count: count - (before.get(bound) ?? 0) }))
   const total = observed.at(-1)?.count ?? 0
   if (total <= 0 || observed.some(({ count }) => count < 0)) return null
   const rank = quantile * total
@@ -222,7 +224,8 @@ export class History {
     const recent = this.since(scrape, QUANTILE_WINDOW_MS)
     const first = this.scrapes[0]!
     const old = scrape.atMs - first.atMs > 4 * QUANTILE_WINDOW_MS ? first : undefined
-    const oldEnd = old && this.scrapes.findLast(one => one.atMs - old.atMs <= QUANTILE_WINDOW_MS && one !== old)
+    const oldEnd =
+      old && this.scrapes.findLast(one => one.atMs - old.atMs <= QUANTILE_WINDOW_MS && one !== old)
     const movers = scrape.samples(name).flatMap(({ labels }): Mover[] => {
       const rate = rateBetween(recent, scrape, name, labels)
       if (rate === null) return []

@@ -20,7 +20,9 @@ export function viewOfRoute(route: string): string {
   const [scheme = "", rest = ""] = route.split("://", 2)
   if (!isDomain(scheme)) return ""
   const [realm, area, resource] = rest.split("/")
-  const concrete = [realm, area, resource].every(segment => segment !== undefined && segment !== "" && !segment.includes("*"))
+  const concrete = [realm, area, resource].every(
+    segment => segment !== undefined && segment !== "" && !segment.includes("*"),
+  )
   return concrete ? pathOf(scheme, realm!, area!, resource!) : scheme
 }
 
@@ -42,7 +44,8 @@ export function viewOfHref({ href, domain, title }: Pick<SearchResult, "href" | 
   const place = /^([a-z]+)\/realms\/([^/]+)\/areas\/([^/]+)\/resources\/([^/]+)/.exec(path)
   if (place !== null) return place.slice(1, 5).join("/")
   const session = /^sess_\d+$/.exec(title) ?? /sess_\d+/.exec(href)
-  if (domain === "sessions" || path.startsWith("sessions")) return session === null ? "sessions" : `sessions/${session[0]}`
+  if (domain === "sessions" || path.startsWith("sessions"))
+    return session === null ? "sessions" : `sessions/${session[0]}`
   const list = Object.keys(TABS).find(start => path.startsWith(start))
   if (list !== undefined) return TABS[list]!
   if (isDomain(domain)) return domain

@@ -51,7 +51,10 @@ export interface AskOptions {
   readonly keep?: boolean
 }
 
-function optionsFor<T>(path: string | null, { params = {}, everyMs = LIST_EVERY_MS, probe = false, keep = false }: AskOptions) {
+function optionsFor<T>(
+  path: string | null,
+  { params = {}, everyMs = LIST_EVERY_MS, probe = false, keep = false }: AskOptions,
+) {
   const queryKey = [path, params]
   const key = JSON.stringify(queryKey)
   return {
@@ -59,7 +62,9 @@ function optionsFor<T>(path: string | null, { params = {}, everyMs = LIST_EVERY_
     enabled: path !== null,
     queryFn: async ({ signal }: { signal: AbortSignal }): Promise<Reply<T>> => {
       try {
-        const reply = await (probe ? session.api.probe<T>(path!, signal) : session.api.get<T>(path!, params, signal))
+        const reply = await (probe
+          ? session.api.probe<T>(path!, signal)
+          : session.api.get<T>(path!, params, signal))
         failures.delete(key)
         return reply
       } catch (error) {
@@ -79,7 +84,9 @@ function optionsFor<T>(path: string | null, { params = {}, everyMs = LIST_EVERY_
 }
 
 function failureFrom(error: unknown): Failure {
-  return error instanceof Failure ? error : new Failure("broken", error instanceof Error ? error.message : String(error))
+  return error instanceof Failure
+    ? error
+    : new Failure("broken", error instanceof Error ? error.message : String(error))
 }
 
 interface Result<T> {
@@ -91,11 +98,14 @@ interface Result<T> {
 function viewOf<T>({ data, error, refetch }: Result<T>, everyMs: number, nowMs: number): View<T> {
   const again = (): void => void refetch()
   if (data === undefined) {
-    return error === null || error === undefined ? { state: "loading" } : { state: "failed", failure: failureFrom(error), again }
+    return error === null || error === undefined
+      ? { state: "loading" }
+      : { state: "failed", failure: failureFrom(error), again }
   }
   // A resource that is gone, or a permission that was taken: the old answer would be a lie.
   const failure = error === null || error === undefined ? null : failureFrom(error)
-  if (failure !== null && (failure.kind === "missing" || failure.kind === "forbidden")) return { state: "failed", failure, again }
+  if (failure !== null && (failure.kind === "missing" || failure.kind === "forbidden"))
+    return { state: "failed", failure, again }
   return {
     state: "there",
     data: data.body,
@@ -114,10 +124,14 @@ export function useApi<T>(path: string | null, options: AskOptions = {}): View<T
   return viewOf<T>(result, options.everyMs ?? LIST_EVERY_MS, nowMs)
 }
 
-export function useApis<T>(asks: readonly { readonly path: string; readonly options?: AskOptions }[]): readonly View<T>[] {
+export function useApis<T>(
+  asks: readonly { readonly path: string; readonly options?: AskOptions }[],
+): readonly View<T>[] {
   const results = useQueries({ queries: asks.map(({ path, options }) => optionsFor<T>(path, options ?? {})) })
   const nowMs = useNow()
-  return results.map((result, at) => viewOf<T>(result as Result<T>, asks[at]?.options?.everyMs ?? LIST_EVERY_MS, nowMs))
+  return results.map((result, at) =>
+    viewOf<T>(result as Result<T>, asks[at]?.options?.everyMs ?? LIST_EVERY_MS, nowMs),
+  )
 }
 
 /** After a command: whatever is shown is asked anew at once. */

@@ -21,7 +21,12 @@ export type Phase =
   /** Nothing is known yet. */
   | { readonly kind: "asking" }
   | { readonly kind: "signed-out"; readonly why: string | null }
-  | { readonly kind: "signed-in"; readonly who: WhoAmI | null; readonly credential: Credential | null; readonly rights: Rights }
+  | {
+      readonly kind: "signed-in"
+      readonly who: WhoAmI | null
+      readonly credential: Credential | null
+      readonly rights: Rights
+    }
 
 /** Does the broker answer? */
 export interface Link {
@@ -73,9 +78,11 @@ export class Session {
   private async tryCredential(credential: Credential | null): Promise<string | null> {
     const api = this.apiFor(credential)
     // A probe's way to ask: the status is the answer, whatever it is.
-    const reply = await api.probe<Partial<WhoAmI> & { readonly message?: string }>("api/v1/session").catch((error: unknown) => {
-      return error instanceof Error ? error.message : String(error)
-    })
+    const reply = await api
+      .probe<Partial<WhoAmI> & { readonly message?: string }>("api/v1/session")
+      .catch((error: unknown) => {
+        return error instanceof Error ? error.message : String(error)
+      })
     if (typeof reply === "string") {
       // Without an answer nothing is known about the credential: a broker that restarts is no reason to lose it.
       if (credential === null || this.phase.get().kind === "signed-out") {
@@ -91,11 +98,13 @@ export class Session {
         this.phase.set({ kind: "signed-out", why: null })
         return null
       }
-      if (this.phase.get().kind === "asking") this.signOut("The credential of this tab is no longer accepted.")
+      if (this.phase.get().kind === "asking")
+        this.signOut("The credential of this tab is no longer accepted.")
       return "The broker does not accept this credential. It may be mistyped, expired, or meant for another broker."
     }
     if (status === 429) return "Too many failed attempts from this address. Wait a minute."
-    if (status >= 400 && status !== 503) return `The broker answers ${status}: ${body.message ?? "no reason given"}.`
+    if (status >= 400 && status !== 503)
+      return `The broker answers ${status}: ${body.message ?? "no reason given"}.`
     const who = body.permissions === undefined ? null : (body as WhoAmI)
     this.accept(api, credential, who)
     return null

@@ -63,17 +63,24 @@ export function verdictOf(known: Known): Verdict {
     return {
       level: "bad",
       headline: "No answer from the broker.",
-      reasons: [{ level: "bad", text: `silent for ${age(silentMs / 1_000)}; what you see below is old`, to: null }],
+      reasons: [
+        { level: "bad", text: `silent for ${age(silentMs / 1_000)}; what you see below is old`, to: null },
+      ],
     }
   }
-  if (readiness === null) return { level: "unknown", headline: "Asking the broker how it is\u2026", reasons: [] }
+  if (readiness === null)
+    return { level: "unknown", headline: "Asking the broker how it is\u2026", reasons: [] }
   const reasons = [...unready(readiness), ...diagnosed(known), ...measured(known), ...young(known)]
   const level = worst(reasons)
   if (readiness.status !== "ready") return { level: "bad", headline: headlineUnready(readiness), reasons }
   if (level === "bad") return { level, headline: "Taking traffic, and in trouble.", reasons }
   const watched = reasons.filter(reason => reason.level === "watch").length
   if (watched > 0) {
-    return { level: "watch", headline: `Taking traffic, with ${watched === 1 ? "one thing" : `${exact(watched)} things`} to look at.`, reasons }
+    return {
+      level: "watch",
+      headline: `Taking traffic, with ${watched === 1 ? "one thing" : `${exact(watched)} things`} to look at.`,
+      reasons,
+    }
   }
   const rate = point?.operationsAll ?? null
   const busy = DOMAINS.filter(domain => (point?.operations[domain] ?? 0) > 0)
@@ -89,7 +96,13 @@ export function verdictOf(known: Known): Verdict {
       ...reasons,
       { level: "good", text: "ready for traffic, storage writable", to: "status" },
       ...(busy.length > 0 && busy.length < DOMAINS.length
-        ? [{ level: "good" as const, text: `${counted(busy.length, "domain")} at work: ${busy.map(domain => WORDS[domain].name).join(", ")}`, to: null }]
+        ? [
+            {
+              level: "good" as const,
+              text: `${counted(busy.length, "domain")} at work: ${busy.map(domain => WORDS[domain].name).join(", ")}`,
+              to: null,
+            },
+          ]
         : []),
     ],
   }
@@ -110,8 +123,18 @@ function unready({ status, error, checks }: Readiness): Reason[] {
     ...(error === undefined ? [] : [{ level: "bad" as const, text: error.message, to: "status" }]),
     ...(progress === undefined
       ? []
-      : [{ level: "watch" as const, text: `${Math.floor(progress * 100)} % of the store's index is loaded`, to: "status" }]),
-    ...failing.map(([name, state]) => ({ level: "bad" as const, text: `${spoken(name)}: ${spoken(state)}`, to: "status" })),
+      : [
+          {
+            level: "watch" as const,
+            text: `${Math.floor(progress * 100)} % of the store's index is loaded`,
+            to: "status",
+          },
+        ]),
+    ...failing.map(([name, state]) => ({
+      level: "bad" as const,
+      text: `${spoken(name)}: ${spoken(state)}`,
+      to: "status",
+    })),
   ]
 }
 
@@ -139,11 +162,18 @@ function measured({ point, diagnostics, oldestMessageSeconds }: Known): Reason[]
     })
   }
   if (commitP99 !== null && commitP99 > COMMIT_WATCH_SECONDS) {
-    reasons.push({ level: "watch", text: `commits are slow: ${latency(commitP99)} at p99`, to: "explore?q=storage" })
+    reasons.push({
+      level: "watch",
+      text: `commits are slow: ${latency(commitP99)} at p99`,
+      to: "explore?q=storage",
+    })
   }
   const queueSays = levelOf(diagnostics.queue?.severity ?? "") !== "good"
   if (dead !== null && dead > 0 && !queueSays) {
-    const oldest = oldestMessageSeconds !== null && oldestMessageSeconds > 0 ? `, oldest waiting message ${age(oldestMessageSeconds)}` : ""
+    const oldest =
+      oldestMessageSeconds !== null && oldestMessageSeconds > 0
+        ? `, oldest waiting message ${age(oldestMessageSeconds)}`
+        : ""
     reasons.push({ level: "watch", text: `${counted(dead, "dead letter")}${oldest}`, to: "dead-letters" })
   }
   return reasons

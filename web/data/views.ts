@@ -11,7 +11,15 @@ export interface ViewEntry {
   readonly key: string
 }
 
-const DOMAIN_KEYS = { kv: "k", stream: "s", queue: "q", schedule: "c", notice: "n", rpc: "r", lease: "l" } as const
+const DOMAIN_KEYS = {
+  kv: "k",
+  stream: "s",
+  queue: "q",
+  schedule: "c",
+  notice: "n",
+  rpc: "r",
+  lease: "l",
+} as const
 
 export const VIEWS: readonly ViewEntry[] = [
   { name: "Overview", to: "", about: "How the broker is, and what moves", key: "o" },
