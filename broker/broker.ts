@@ -143,7 +143,7 @@ export class Broker {
       this.bells,
       pollMs,
       () => this.lookIntoPort(),
-      () => this.engine.waiting,
+      () => this.engine.laneBusy,
       world.soon,
     )
     this.engine = new Engine({
@@ -600,7 +600,19 @@ export class Broker {
     this.status.storageWritable = false
     this.status.dead ??= "the durable lane has failed"
     this.onProblem(new Error(reason))
-    this.options.onFatal(reason)
+    void this.keepLog().finally(() => this.options.onFatal(reason))
+  }
+
+  /** What the store's files are now is what the next start has to find. */
+  private async keepLog(): Promise<void> {
+    const { storageMode, storagePath } = this.options.config
+    if (storageMode === "memory") return
+    try {
+      const { keepLog } = await import("./storage/database.ts")
+      keepLog(storagePath)
+    } catch (error) {
+      this.options.world.log("warn", "the store may be closed on the way out", { reason: stackOf(error) })
+    }
   }
 
   // ── the way down ───────────────────────────────────────────────────────────────────────────────────────

@@ -62,25 +62,40 @@ class DurableThread {
         ? null
         : new LogKeeper(this.database, new Int32Array(checkpointCells), () => this.say({ kind: "copier" }))
     this.tally = new Tally(tally)
-    const onWritable = (writable: boolean): void => this.say({ kind: "writable", writable })
     const { lane, book, load } = durableLane(
       this.database,
       limits,
       this.world,
       this.tally,
-      onWritable,
+      writable => {
+        // Ready again means ready for leases, too.
+        if (writable && this.fencesDueMs !== null) this.giveFencesIfRoom()
+        this.say({ kind: "writable", writable })
+      },
       realmCells,
     )
     this.lane = lane
     this.book = book
-    this.giveFences()
-    for (const share of load()) {
-      this.beat()
-      this.say({ kind: "progress", share })
-    }
+    this.giveFencesIfRoom()
+    this.load(load)
     shrinkHeap()
     this.tellRealms()
     this.say({ kind: "ready", storageId: storageId(this.database) })
+    // Started on a full disk: what is stored can be read.
+    if (this.fencesDueMs !== null) this.lane.refuseWrites(this.world.now())
+  }
+
+  private load(load: () => Iterable<number>): void {
+    try {
+      for (const share of load()) {
+        this.beat()
+        this.say({ kind: "progress", share })
+      }
+    } catch (error) {
+      if (!this.database.isFatal(error)) throw error
+      const said = error instanceof Error ? error.message : String(error)
+      throw new StorageError(`the store in ${this.folder} cannot be read: ${said}`, { cause: error })
+    }
   }
 
   /** Works until it is told to close the store. */
@@ -134,7 +149,7 @@ class DurableThread {
       this.keeper?.tend()
     }
     this.answerSome()
-    if (this.fencesDueMs !== null && this.fencesDueMs <= now) this.giveMoreFences()
+    if (this.fencesDueMs !== null && this.fencesDueMs <= now) this.giveFencesIfRoom()
   }
 
   /** Answers what operators ask, a few at a time, so that clients come between. */
@@ -178,8 +193,8 @@ class DurableThread {
     this.fencesDueMs = null
   }
 
-  /** The same for a lane that is running, which a full disk must not end: half a block is still left. */
-  private giveMoreFences(): void {
+  /** The same, but a full disk does not end the lane: leases go on as long as the last block lasts. */
+  private giveFencesIfRoom(): void {
     try {
       this.giveFences()
     } catch (error) {
@@ -201,4 +216,6 @@ try {
   }
   start.port.postMessage(failed)
   new Bells(start.bells).ringFromLane()
+  // Ending here would close the store, and that would copy its log; see `keepLog`.
+  if (!expected) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)
 }

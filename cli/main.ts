@@ -2,7 +2,6 @@
 // a failure is one line without a stack, and the exit code says the rest.
 
 import { Command, CommanderError } from "commander"
-import { ConfigError } from "../broker/config.ts"
 import { addBackup } from "./backup.ts"
 import { addHealth } from "./health.ts"
 import { addServe } from "./serve.ts"
@@ -30,6 +29,6 @@ export async function main(argv: readonly string[]): Promise<number> {
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE
     process.stderr.write(`fitz: ${error instanceof Error ? error.message : String(error)}\n`)
-    return error instanceof ConfigError ? USAGE : 1
+    return 1
   }
 }

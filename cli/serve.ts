@@ -7,6 +7,7 @@ import { join } from "node:path"
 import { type Command, type CommanderError, Option } from "commander"
 import {
   type Config,
+  ConfigError,
   fileKeyOf,
   flagOf,
   hasTrustSource,
@@ -83,12 +84,17 @@ export function addServe(program: Command): void {
     throw error
   })
   serve.action(async () => {
-    await run(serve.opts<Record<string, string | undefined>>())
+    const config = await configure(serve.opts<Record<string, string | undefined>>()).catch(
+      (error: unknown) => {
+        if (!(error instanceof ConfigError)) throw error
+        return serve.error(`fitz: ${error.message}`)
+      },
+    )
+    await run(config)
   })
 }
 
-async function run(given: Readonly<Record<string, string | undefined>>): Promise<void> {
-  const config = await configure(given)
+async function run(config: Config): Promise<void> {
   const { Broker, openLog, realWorld } = await product()
   const world = realWorld(await openLog({ level: config.logLevel, format: config.logFormat }))
   // From here on: as the first process of a container nothing else would end this one.

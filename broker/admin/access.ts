@@ -1,4 +1,4 @@
-// Who asks, and what that allows (docs/PROTOCOL.md, H-*): credentials of a request, permissions of the admin
+// Who asks, and what that allows (docs/PROTOCOL.md, AD-*): credentials of a request, permissions of the admin
 // surface, and how often somebody may ask. Never says which part of a credential was wrong.
 
 import type { IncomingHttpHeaders } from "node:http"

@@ -1,5 +1,5 @@
 // The admin API: judges each request in the stated order, runs its row of the table, writes the answer and
-// the audit record (docs/PROTOCOL.md, H-*). It knows no domain.
+// the audit record (docs/PROTOCOL.md, AD-*). It knows no domain.
 
 import type { IncomingMessage } from "node:http"
 import type { FastifyReply, FastifyRequest } from "fastify"

@@ -1,4 +1,4 @@
-// The audit: one record for every request that is no read, whatever became of it (docs/PROTOCOL.md, H-*).
+// The audit: one record for every request that is no read, whatever became of it (docs/PROTOCOL.md, AD-*).
 // Records go to the log, to a file where one is configured, and into a ring that can be read back. Payloads
 // and credentials never appear in one.
 

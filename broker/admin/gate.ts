@@ -1,4 +1,4 @@
-// The gate of the HTTP surface: shows who asks, or refuses (docs/PROTOCOL.md, H-*). Failed attempts are
+// The gate of the HTTP surface: shows who asks, or refuses (docs/PROTOCOL.md, AD-*). Failed attempts are
 // counted by address; a valid credential is never refused because of somebody else's failures.
 
 import type { FastifyRequest } from "fastify"

@@ -34,6 +34,13 @@ function refuse(
   return reply.code(status).header("cache-control", "no-store").send(body)
 }
 
+/** Headers of every answer. */
+function mark(request: FastifyRequest, reply: FastifyReply): void {
+  reply.header("x-request-id", request.id)
+  reply.header("x-content-type-options", "nosniff")
+  reply.header("referrer-policy", "no-referrer")
+}
+
 /** What the WebSocket door decides about an upgrade, before it happens: null to let it in. */
 export type UpgradeJudge = (
   request: FastifyRequest,
@@ -96,6 +103,14 @@ export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
     routerOptions: { ignoreTrailingSlash: true },
     // The API has a table of its own, which judges who asks before it says what there is.
     rewriteUrl: request => (isApiPath(pathOf(request.url ?? "")) ? API : (request.url ?? "")),
+    // A path that cannot be decoded passes no hook: neither ours nor the one that ends a refused upgrade, whose
+    // socket has no HTTP server behind it any more and would stay open for ever.
+    frameworkErrors: (_error, request, reply) => {
+      if ("upgrade" in request.raw && request.raw.upgrade === true)
+        reply.raw.once("finish", () => request.raw.socket.end())
+      mark(request, reply)
+      refuse(request, reply, 400, "invalid_request", "the request cannot be handled")
+    },
     genReqId: request => {
       const given = request.headers["x-request-id"]
       return typeof given === "string" && REQUEST_ID.test(given) ? given : randomUUID()
@@ -117,9 +132,7 @@ export async function openHttp(options: HttpOptions): Promise<HttpDoor> {
   })
 
   app.addHook("onRequest", async (request, reply) => {
-    reply.header("x-request-id", request.id)
-    reply.header("x-content-type-options", "nosniff")
-    reply.header("referrer-policy", "no-referrer")
+    mark(request, reply)
     const path = request.routeOptions.url ?? ""
     if (tlsOnly && !("encrypted" in request.raw.socket) && !PROBES.includes(path)) {
       return refuse(request, reply, 403, "tls_required", "this port takes TLS only")

@@ -37,7 +37,7 @@ export interface MetricsSource {
   readonly status: Status
   readonly live: Tally
   readonly durable: Tally
-  readonly engine: Engine
+  readonly engine: Pick<Engine, "framesReceived" | "sessionCount" | "depth" | "depthPeak" | "holds">
   readonly doors: DoorTally
   readonly rates: Rates<"fires">
   readonly now: () => number
@@ -45,6 +45,15 @@ export interface MetricsSource {
   readonly connections: () => number
   /** Bytes of the store's files. */
   readonly storageBytes: () => number
+}
+
+/** What a metric is. */
+interface Described {
+  readonly surface: string
+  readonly name: string
+  readonly type: string
+  readonly help: string
+  readonly labels: readonly string[]
 }
 
 /** One number of a scrape. */
@@ -76,6 +85,11 @@ class CountedHistogram extends Histogram {
     this.read = read
   }
 
+  /** What the library asks for the text; its declarations do not know the method. */
+  getForPromString(): ReturnType<CountedHistogram["get"]> {
+    return this.get()
+  }
+
   override async get(): Promise<MetricObjectWithValues<MetricValueWithName<string>>> {
     const { name, help } = this.about
     const values: MetricValueWithName<string>[] = []
@@ -98,8 +112,10 @@ class CountedHistogram extends Histogram {
 /** Builds metrics that read their numbers when they are asked. */
 class Shelf {
   readonly registry = new Registry()
+  readonly labels = new Map<string, readonly string[]>()
 
   gauge(name: string, help: string, read: () => number | Samples, labelNames: readonly string[] = []): void {
+    this.labels.set(name, labelNames)
     new Gauge({
       name,
       help,
@@ -117,6 +133,7 @@ class Shelf {
     read: () => number | Samples,
     labelNames: readonly string[] = [],
   ): void {
+    this.labels.set(name, labelNames)
     new Counter({
       name,
       help,
@@ -136,6 +153,7 @@ class Shelf {
     read: () => Iterable<readonly [Labels, Distribution]>,
     labelNames: readonly string[] = [],
   ): void {
+    this.labels.set(name, labelNames)
     new CountedHistogram({ name, help, labelNames, buckets: [...bounds], registers: [this.registry] }, read)
   }
 }
@@ -191,6 +209,9 @@ export class Metrics {
       help: "Leases released by an operator.",
       registers,
     })
+    this.own.labels.set("fitz_admin_requests_total", ["route", "method", "status"])
+    this.own.labels.set("fitz_admin_commands_total", ["action", "outcome"])
+    this.own.labels.set("fitz_admin_rate_limited_total", ["class"])
     this.describeBroker()
     this.describeDomains()
     this.describeStorage()
@@ -199,21 +220,26 @@ export class Metrics {
   }
 
   /** What `/metrics` says. */
-  text(): Promise<string> {
-    return this.own.registry.metrics()
+  async text(): Promise<string> {
+    // The library spells it as no description of the format does.
+    return (await this.own.registry.metrics()).replaceAll(/ Nan$/gm, " NaN")
   }
 
-  /** The same as data, a row for each sample. */
+  /** The same as data, a row for each sample that is a number. */
   async samples(): Promise<readonly Sample[]> {
     const metrics = await this.own.registry.getMetricsAsJSON()
     return metrics.flatMap(({ name, type, help, values }) =>
-      values.map(sample => ({
-        name: "metricName" in sample && typeof sample.metricName === "string" ? sample.metricName : name,
-        kind: String(type),
-        help,
-        labels: Object.fromEntries(Object.entries(sample.labels).map(([key, value]) => [key, String(value)])),
-        value: sample.value,
-      })),
+      values
+        .filter(({ value }) => Number.isFinite(value))
+        .map(sample => ({
+          name: "metricName" in sample && typeof sample.metricName === "string" ? sample.metricName : name,
+          kind: String(type),
+          help,
+          labels: Object.fromEntries(
+            Object.entries(sample.labels).map(([key, value]) => [key, String(value)]),
+          ),
+          value: sample.value,
+        })),
     )
   }
 
@@ -234,22 +260,15 @@ export class Metrics {
     return this.topics.registry.metrics()
   }
 
-  /** Every metric: name, type, help and labels, in the order of the names. For docs/METRICS.md and its test. */
-  async catalogue(): Promise<
-    readonly {
-      readonly surface: string
-      readonly name: string
-      readonly type: string
-      readonly help: string
-    }[]
-  > {
-    const rows = []
-    for (const [surface, registry] of [
-      ["/metrics", this.own.registry],
-      ["/v0/metrics", this.topics.registry],
+  /** Every metric, in the order of the names; for docs/METRICS.md. */
+  async catalogue(): Promise<readonly Described[]> {
+    const rows: Described[] = []
+    for (const [surface, { registry, labels }] of [
+      ["/metrics", this.own],
+      ["/v0/metrics", this.topics],
     ] as const) {
-      for (const metric of await registry.getMetricsAsJSON()) {
-        rows.push({ surface, name: metric.name, type: String(metric.type), help: metric.help })
+      for (const { name, type, help } of await registry.getMetricsAsJSON()) {
+        rows.push({ surface, name, type: String(type), help, labels: labels.get(name) ?? [] })
       }
     }
     return rows.sort((a, b) => (a.surface + a.name < b.surface + b.name ? -1 : 1))

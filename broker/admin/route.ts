@@ -1,5 +1,5 @@
 // What a route of the admin API is: one row of the table from which the router, the checks and the OpenAPI
-// document come (docs/PROTOCOL.md, H-*). Finding a row by method and path happens here; judging does not.
+// document come (docs/PROTOCOL.md, AD-*). Finding a row by method and path happens here; judging does not.
 
 import type { z } from "zod"
 import type { PageAsk } from "../domains/views/common.ts"

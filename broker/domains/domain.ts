@@ -31,7 +31,10 @@ export const SILENT = Symbol("silent")
 export class Unfinished<Reply> {
   readonly go: () => Outcome<Reply>
 
-  /** @param go does the next stretch; called in a later turn, with the context of that turn */
+  /**
+   * @param go does the next stretch; called in a later turn, with the context of that turn, and called again
+   *   where that turn is taken back: it must come to the same end each time
+   */
   constructor(go: () => Outcome<Reply>) {
     this.go = go
   }

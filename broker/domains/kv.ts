@@ -483,7 +483,8 @@ export class KvDomain implements Domain<KvRequest, Reply> {
       }
       chunkRows = Math.min(chunkRows * 4, CHUNK_ROWS_MAX)
     }
-    return new Unfinished(() => this.stretch(walk))
+    // A copy: the turn that goes on may be taken back and run again.
+    return new Unfinished(() => this.stretch({ ...walk, pairs: [...walk.pairs] }))
   }
 
   private storedChunk(

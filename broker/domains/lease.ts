@@ -72,7 +72,13 @@ interface Lease extends Due {
   acquiredMs: Millis
   renewals: number
   readonly tally: Tally
+  /** Held by somebody, and whether the inventory knows. */
+  active: boolean
+  listed: boolean
 }
+
+/** Leases whose place in the inventory is settled later. */
+const CHANGED_MAX = 4_096
 
 /** Numbers of one realm. */
 class Tally {
@@ -140,7 +146,7 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
   )
   /** Leases that are held. */
   private readonly catalog = new Catalog<Lease>()
-  private readonly byId = new Map<number, Lease>()
+  private readonly changed = new Set<Lease>()
   /** By token. */
   private readonly revoked = new Map<number, Revoked>()
   private readonly timeline = new Timeline()
@@ -305,6 +311,8 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
       id: context.nextId(),
       acquiredMs: context.now,
       renewals: 0,
+      active: false,
+      listed: false,
       tally: this.tallies.of(family, route.segments[0]!),
       dueMs: context.now + ttlMs,
       heapAt: -1,
@@ -312,7 +320,6 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
     this.insert(lease)
     context.journal.undo(() => this.erase(lease))
     lease.tally.acquired++
-    this.timeline.note("ownership_change", context.now, family, route.segments, "acquired, token #", token)
     this.tell(lease, context)
     return token
   }
@@ -323,10 +330,10 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
    */
   private free(lease: Lease, lapsed: boolean, context: Context): void {
     const next = lease.waiters[0]
-    if (lapsed) lease.tally.expired++
-    const { segments } = lease.route
-    const what = lapsed ? "ran out, token #" : "free, token #"
-    this.timeline.note("ownership_change", context.now, lease.family, segments, what, lease.token)
+    if (lapsed) {
+      lease.tally.expired++
+      this.note(lease, "ran out, token #", context)
+    }
     if (next !== undefined) {
       this.unwait(next, context)
       this.hand(lease, next, context)
@@ -360,15 +367,7 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
     })
     context.journal.undo(() => this.change(lease, { owner, token, dueMs, order, id, acquiredMs, renewals }))
     lease.tally.acquired++
-    const { segments } = lease.route
-    this.timeline.note(
-      "ownership_change",
-      context.now,
-      lease.family,
-      segments,
-      "handed on, token #",
-      to.token,
-    )
+    this.note(lease, "handed on, token #", context)
   }
 
   private change(
@@ -377,9 +376,7 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
   ): void {
     this.disown(lease)
     this.leasesDue.remove(lease)
-    this.byId.delete(lease.id)
     Object.assign(lease, change)
-    this.byId.set(lease.id, lease)
     this.leasesDue.add(lease)
     this.own(lease)
   }
@@ -414,14 +411,40 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
 
   private active(lease: Lease): void {
     lease.tally.active++
-    this.catalog.add(lease.family, lease.route.segments, lease)
-    this.byId.set(lease.id, lease)
+    lease.active = true
+    this.moved(lease)
   }
 
   private passive(lease: Lease): void {
     lease.tally.active--
-    this.catalog.remove(lease.family, lease.route.segments)
-    this.byId.delete(lease.id)
+    lease.active = false
+    this.moved(lease)
+  }
+
+  /** The inventory follows when somebody looks: most leases have come and gone by then. */
+  private moved(lease: Lease): void {
+    this.changed.add(lease)
+    if (this.changed.size >= CHANGED_MAX) this.settle()
+  }
+
+  private settle(): void {
+    for (const lease of this.changed) {
+      const { family, route, listed, active } = lease
+      if (listed === active) continue
+      lease.listed = active
+      if (active) this.catalog.add(family, route.segments, lease)
+      // Another may hold the resource by now, and stand in its place.
+      else if (this.catalog.get(family, route.segments) === lease) this.catalog.remove(family, route.segments)
+    }
+    this.changed.clear()
+  }
+
+  /** The lease of an id: an operator's way to it. */
+  private byId(id: number): Lease | undefined {
+    for (const family of this.families.values()) {
+      for (const lease of family.values()) if (lease.id === id && !lease.lapsed) return lease
+    }
+    return undefined
   }
 
   private erase(lease: Lease): void {
@@ -486,13 +509,15 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
   // ── operators ──────────────────────────────────────────────────────────────────────────────────────────
 
   *realms(): Generator<string> {
+    this.settle()
     yield* this.catalog.realms(null)
   }
 
   command(command: LeaseCommand, context: Context): LeaseOutcomes[keyof LeaseOutcomes] {
+    this.settle()
     const found =
       command.name === "releaseId"
-        ? [this.byId.get(command.lease)].filter(lease => lease !== undefined)
+        ? [this.byId(command.lease)].filter(lease => lease !== undefined)
         : this.catalog.leaves(command.family, command.segments)
     const [lease] = found
     if (lease === undefined) return NOT_HELD
@@ -504,8 +529,14 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
     this.revoked.set(token, { session, name, family, route: route.text, untilMs: dueMs })
     context.journal.undo(() => this.revoked.delete(token))
     tally.forced++
+    this.note(lease, "taken away by an operator, token #", context)
     this.free(lease, false, context)
     return row
+  }
+
+  /** What is worth telling: uncontended leases come and go without a word. */
+  private note({ family, route, token }: Lease, what: string, context: Context): void {
+    this.timeline.note("ownership_change", context.now, family, route.segments, what, token)
   }
 
   private forgetRevoked(now: Millis): void {
@@ -517,6 +548,7 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
   }
 
   view(query: LeaseQuery, now: Millis): LeaseAnswers[keyof LeaseAnswers] {
+    this.settle()
     switch (query.name) {
       case "realms":
         return pageOf(this.catalog.realms(query.family), query.page)

@@ -347,17 +347,6 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
 
   handle(request: QueueRequest, session: Session, context: Context): Outcome<Reply> {
     this.nowMs = context.now
-    const route = "pattern" in request ? request.pattern : request.route
-    const tally = this.tallies.of(session.family, route.segments[0]!)
-    switch (request.op) {
-      case "enqueue":
-      case "reserve":
-      case "complete":
-        tally[request.op].add(context.now)
-        break
-      default:
-        tally.other.add(context.now)
-    }
     switch (request.op) {
       case "enqueue":
         return this.enqueue(request, session, context)
@@ -403,6 +392,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
     })
     this.touched.add(queue)
     queue.inRate.add(context.now)
+    queue.tally.enqueue.add(context.now)
     if (reserveItemBytes(route, spanLength(body), false) > RESERVE_ROOM_BYTES) {
       const letter = {
         id,
@@ -456,6 +446,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
 
   /** Does a declared realm hold all the messages that it may? */
   private isRealmFull(realm: string): boolean {
+    if (this.declared.none) return false
     const max = this.declared.get(realm)?.limits.maxQueueMessages ?? null
     return max !== null && sumOf(this.tallies.select(null, realm), tally => tally.held) >= max
   }
@@ -505,6 +496,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
 
   private reserve(request: QueueReserve, session: Session, context: Context): Outcome<QueueItems> {
     const { pattern, leaseSeconds, batch, waitSeconds } = request
+    this.tallies.of(session.family, pattern.segments[0]!).reserve.add(context.now)
     if (leaseSeconds > SECONDS_MAX) return QUEUE_FAULTS.badRequest.because("the lease is too long")
     if (batch > RESERVE_BATCH_MAX)
       return QUEUE_FAULTS.badRequest.because(`a batch is at most ${RESERVE_BATCH_MAX}`)
@@ -710,6 +702,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
   // ── what becomes of a reservation ──────────────────────────────────────────────────────────────────────
 
   private extend(request: QueueExtend, session: Session, context: Context): null | Fault {
+    this.tallies.of(session.family, request.route.segments[0]!).other.add(context.now)
     if (request.leaseSeconds > SECONDS_MAX) return QUEUE_FAULTS.badRequest.because("the lease is too long")
     const reservation = this.reservation(request, session, context)
     if (!("token" in reservation)) return reservation
@@ -724,6 +717,7 @@ export class QueueDomain implements Domain<QueueRequest, Reply> {
   }
 
   private complete(request: QueueComplete, session: Session, context: Context): null | Fault {
+    this.tallies.of(session.family, request.route.segments[0]!).complete.add(context.now)
     const reservation = this.reservation(request, session, context)
     if (!("token" in reservation)) {
       const done = this.completed.get(request.token) ?? this.completedBefore.get(request.token)

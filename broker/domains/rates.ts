@@ -7,7 +7,9 @@ export class Rate {
   total = 0
   private readonly seconds: number
   private ring: Uint32Array | null = null
-  private newest = -1
+  /** Where the current second is counted, and when it ends. */
+  private slot = 0
+  private endMs: Millis = 0
 
   /** @param seconds how long the window is */
   constructor(seconds: 10 | 60 = 10) {
@@ -16,16 +18,14 @@ export class Rate {
 
   add(nowMs: Millis, count = 1): void {
     this.total += count
-    const second = Math.floor(nowMs / 1_000)
-    if (second !== this.newest) this.advance(second)
-    this.ring![second % this.seconds]! += count
+    if (nowMs >= this.endMs) this.advance(nowMs)
+    this.ring![this.slot]! += count
   }
 
   /** What happened within the window. */
   recent(nowMs: Millis): number {
-    const second = Math.floor(nowMs / 1_000)
-    if (this.ring === null || second - this.newest >= this.seconds) return 0
-    if (second !== this.newest) this.advance(second)
+    if (this.ring === null) return 0
+    if (nowMs >= this.endMs) this.advance(nowMs)
     let sum = 0
     for (const count of this.ring) sum += count
     return sum
@@ -36,17 +36,14 @@ export class Rate {
     return this.recent(nowMs) / this.seconds
   }
 
-  /** Was anything counted within the window? */
-  idle(nowMs: Millis): boolean {
-    return Math.floor(nowMs / 1_000) - this.newest >= this.seconds
-  }
-
-  private advance(second: number): void {
+  private advance(nowMs: Millis): void {
     this.ring ??= new Uint32Array(this.seconds)
     const { ring, seconds } = this
-    if (second - this.newest >= seconds) ring.fill(0)
-    else for (let at = Math.max(0, this.newest + 1); at <= second; at++) ring[at % seconds] = 0
-    this.newest = second
+    const passed = Math.floor((nowMs - this.endMs) / 1_000) + 1
+    if (passed >= seconds) ring.fill(0)
+    else for (let step = 1; step <= passed; step++) ring[(this.slot + step) % seconds] = 0
+    this.slot = (this.slot + passed) % seconds
+    this.endMs += passed * 1_000
   }
 }
 

@@ -1,4 +1,4 @@
-// Realms: labels that exist by being used, and may be declared with limits (docs/PROTOCOL.md, M, declared realms). `Realms`
+// Realms: labels that exist by being used, and may be declared with limits (docs/PROTOCOL.md, M-28 … M-32). `Realms`
 // is what each lane knows of them; `RealmBook` keeps the declarations and lives on the durable lane.
 
 import type { Route } from "../../protocol/route.ts"
@@ -49,6 +49,11 @@ export class Realms {
     this.declaredOnly = declaredOnly
     this.cells = cells
     this.side = side
+  }
+
+  /** Nothing is declared. */
+  get none(): boolean {
+    return this.declared.size === 0
   }
 
   get(realm: string): DeclaredRealm | undefined {

@@ -132,6 +132,9 @@ export class RpcDomain implements Domain<RpcRequest, null> {
     },
   )
   private readonly catalog = new Catalog<Place>()
+  private lastRoute: Route | null = null
+  private lastFamily = 0
+  private lastPlace: Place | null = null
   private readonly emptied: { readonly family: number; readonly route: Route; readonly place: Place }[] = []
   private readonly timeline = new Timeline()
 
@@ -154,6 +157,17 @@ export class RpcDomain implements Domain<RpcRequest, null> {
   }
 
   private place(family: number, route: Route): Place {
+    // Calls of one route follow each other.
+    if (this.lastRoute === route && this.lastFamily === family && this.lastPlace !== null)
+      return this.lastPlace
+    const place = this.findPlace(family, route)
+    this.lastRoute = route
+    this.lastFamily = family
+    this.lastPlace = place
+    return place
+  }
+
+  private findPlace(family: number, route: Route): Place {
     const known = this.catalog.get(family, threeOf(route))
     if (known !== undefined) return known
     const place: Place = { workers: new Set(), pending: 0, listed: false }
@@ -170,6 +184,7 @@ export class RpcDomain implements Domain<RpcRequest, null> {
   }
 
   private sweep(): void {
+    this.lastPlace = null
     for (const { family, route, place } of this.emptied.splice(0)) {
       place.listed = false
       if (place.workers.size === 0 && place.pending === 0) this.catalog.remove(family, threeOf(route))

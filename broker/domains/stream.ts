@@ -587,7 +587,8 @@ export class StreamDomain implements Domain<StreamRequest, Reply> {
         walk.lastExamined = record
       }
     }
-    return new Unfinished(() => this.stretch(walk, watermark))
+    // A copy: the turn that goes on may be taken back and run again.
+    return new Unfinished(() => this.stretch({ ...walk, items: [...walk.items] }, watermark))
   }
 
   private page(walk: Walk, more: boolean, watermark: number | null): StreamPage {

@@ -4,7 +4,7 @@
 //   inbound:   f64 when its first frame arrived; u32 n, n × u64 session that left; then records: u8 kind, u64 session, u32 registrations
 //              elsewhere, u32 length, bytes (frames: whole frames; open: JSON; drain: nothing)
 //   outbound:  u32 batches that are done; then records: u64 session, u32 answered, u32 answered bytes, u32 frames,
-//              u32 registrations, u32 length, frames
+//              u32 registering, u32 registrations, u32 length, frames
 
 import { Reader, type Span, viewOf, Writer } from "../../protocol/bytes.ts"
 import type { SessionId } from "../domains/domain.ts"
@@ -31,6 +31,7 @@ export class InboundBatch {
   private left: SessionId[] = []
   private records: Writer
   private lastSession: SessionId = -1
+  private lastElsewhere = 0
   private lastLengthAt = -1
 
   constructor(capacityBytes = 64 * 1024) {
@@ -42,7 +43,7 @@ export class InboundBatch {
     return this.left.length === 0 && this.records.at === 0
   }
 
-  /** Adds whole frames of a client; neighbours of the same client share a record. */
+  /** Adds whole frames of a client; neighbours of the same client share a record while it registers nothing. */
   frames(
     session: SessionId,
     registrationsElsewhere: number,
@@ -51,9 +52,10 @@ export class InboundBatch {
     end: number,
   ): void {
     const { records } = this
-    if (this.lastSession !== session) {
+    if (this.lastSession !== session || this.lastElsewhere !== registrationsElsewhere) {
       this.begin(FRAMES, session, registrationsElsewhere)
       this.lastSession = session
+      this.lastElsewhere = registrationsElsewhere
     }
     records.raw(bytes, start, end)
     records.view.setUint32(this.lastLengthAt, records.at - this.lastLengthAt - 4)
@@ -166,6 +168,7 @@ export class OutboundBatch {
     records.u32(out.answered)
     records.u32(out.answeredBytes)
     records.u32(out.count)
+    records.u32(out.registering)
     records.u32(registrations)
     records.block(out.frames)
     out.release?.()
@@ -198,10 +201,11 @@ export function* returnedOf(batch: Uint8Array): Generator<Returned> {
     const answered = reader.u32()
     const answeredBytes = reader.u32()
     const count = reader.u32()
+    const registering = reader.u32()
     const registrations = reader.u32()
     const { start, end } = reader.span()
     const frames = end - start > COPIED_BYTES_MAX ? batch.subarray(start, end) : batch.slice(start, end)
-    yield { session, frames, answered, answeredBytes, count, registrations }
+    yield { session, frames, answered, answeredBytes, count, registering, registrations }
   }
   if (!reader.whole) throw new Error("a batch does not parse")
 }

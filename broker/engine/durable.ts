@@ -33,6 +33,11 @@ export class DurableLane {
     return this.lane.nextDue()
   }
 
+  /** The disk is known to be full; whether it has room again is asked from now on. */
+  refuseWrites(now: Millis): void {
+    this.lane.refuseWrites(now)
+  }
+
   /**
    * One turn over all batches that have come, and after those over commands. Returns what goes back, or null
    * for nothing; what became of the commands stands in `outcomes`, in their order.

@@ -85,6 +85,8 @@ export class EngineSession {
   lastMs: Millis
   received = 0
   sent = 0
+  /** Requests at the durable lane that may make one and are not answered yet. */
+  registering = 0
   private holds = 0
 
   constructor(client: Client, lane: LaneSession, identity: Identity, peer: Peer, now: Millis) {
@@ -213,7 +215,7 @@ export class Engine {
   }
 
   /** Is the durable lane at work on something? */
-  get waiting(): boolean {
+  get laneBusy(): boolean {
     return this.batchesOut > 0
   }
 
@@ -253,14 +255,17 @@ export class Engine {
     session.received++
     session.lastMs = this.now
     if (live.owns(type)) {
-      session.lane.registrationsElsewhere = session.registrationsThere
+      // What is under way there counts as made: a burst over both lanes must not pass the limit (M-7).
+      session.lane.registrationsElsewhere = session.registrationsThere + session.registering
       live.receive(session.lane, type, bytes, view, payload, end)
       if (type === NOTICE_PUBLISH && this.lastPublisher !== session) this.publishedBy(session)
       this.turnBytes += end - start
       if (this.turnBytes >= TURN_BYTES_MAX) this.endTurn()
       return true
     }
-    if (!CLIENT_MESSAGES.has(type)) return false
+    const message = CLIENT_MESSAGES.get(type)
+    if (message === undefined) return false
+    if (message.registers) session.registering++
     if (this.batch.empty) this.waitingSinceMs = this.options.elapsedMs()
     this.batch.frames(session.id, session.lane.registrations, bytes, start, end)
     session.inflight++
@@ -314,10 +319,12 @@ export class Engine {
   private deliver(sent: Uint8Array): void {
     const now = this.options.now()
     let sentFrames = 0
-    for (const { session: id, frames, answered, answeredBytes, count, registrations } of returnedOf(sent)) {
+    for (const returned of returnedOf(sent)) {
+      const { session: id, frames, answered, answeredBytes, count, registering, registrations } = returned
       const session = this.sessions.get(id)
       if (session === undefined) continue
       session.registrationsThere = registrations
+      session.registering -= registering
       session.inflight -= answered
       session.inflightBytes -= answeredBytes
       this.inflightBytes -= answeredBytes

@@ -133,6 +133,12 @@ const ROOM_EVERY_MS = 1_000
 /** Walks that go on in one turn. */
 const WALKS_PER_TURN = 4
 
+/** What a bug is reported of, and whose backend fault answers it. */
+interface Faulty {
+  readonly domain: Scheme
+  readonly row: { readonly name: string }
+}
+
 /** Ends a turn that has to run again without this request. */
 class Refusal extends Error {
   readonly request: number
@@ -336,12 +342,19 @@ export class Lane {
     for (const walk of walks.slice(0, WALKS_PER_TURN)) {
       const { session, message, payload } = walk
       if (!this.sessions.has(session.id)) continue
+      const mark = this.journal.mark()
+      const heard = this.events.length
       const outcome = this.resume(walk)
-      if (outcome instanceof Unfinished) this.walks = [...this.walks, { ...walk, go: outcome.go }]
-      else {
-        this.reply(session, message, payload, outcome)
-        this.release(session, message.domain)
+      if (outcome instanceof Unfinished) {
+        this.walks = [...this.walks, { ...walk, go: outcome.go }]
+        continue
       }
+      try {
+        this.reply(session, message, payload, outcome)
+      } catch (error) {
+        this.reply(session, message, payload, this.bug(error, message, this.request - 1, mark, heard))
+      }
+      this.release(session, message.domain)
     }
   }
 
@@ -419,6 +432,12 @@ export class Lane {
     store.rollback()
   }
 
+  /** The store is known to be full before anything was tried. */
+  refuseWrites(now: Millis): void {
+    this.now = Math.max(now, this.now)
+    this.setWritable(false)
+  }
+
   private setWritable(writable: boolean): void {
     this.context.writable = writable
     this.roomDueMs = writable ? null : this.now + ROOM_EVERY_MS
@@ -463,7 +482,8 @@ export class Lane {
       this.deliver()
       return outcome as OutcomeOf<C>
     } catch (error) {
-      this.bug(error, `${command.domain} ${command.name}`, number, mark, heard)
+      const name = `${command.domain} ${command.name}`
+      this.bug(error, { domain: "kv", row: { name } }, number, mark, heard)
       return broken
     }
   }
@@ -484,6 +504,8 @@ export class Lane {
     payload: number,
     end: number,
   ): void {
+    const mark = this.journal.mark()
+    const heard = this.events.length
     const outcome = this.decide(session, message, request)
     if (outcome === PARKED) this.gate(session, gateOf(message.row.type), end - payload)
     else if (outcome instanceof Unfinished) {
@@ -493,7 +515,14 @@ export class Lane {
       this.journal.undo(() => {
         this.walks = walks
       })
-    } else if (outcome !== SILENT) this.reply(session, message, { bytes, start: payload, end }, outcome)
+    } else if (outcome !== SILENT) {
+      const span = { bytes, start: payload, end }
+      try {
+        this.reply(session, message, span, outcome)
+      } catch (error) {
+        this.reply(session, message, span, this.bug(error, message, this.request - 1, mark, heard))
+      }
+    }
     if (this.events.length > 0) this.deliver()
   }
 
@@ -518,7 +547,7 @@ export class Lane {
       this.turnTally.request(row.type)
       return this.options.domains[domain]!.handle(request as never, session, this.context)
     } catch (error) {
-      return this.bug(error, message.row.name, number, mark, heard, message.domain)
+      return this.bug(error, message, number, mark, heard)
     }
   }
 
@@ -530,7 +559,7 @@ export class Lane {
     try {
       return walk.go()
     } catch (error) {
-      return this.bug(error, walk.message.row.name, number, mark, heard, walk.message.domain)
+      return this.bug(error, walk.message, number, mark, heard)
     }
   }
 
@@ -538,17 +567,14 @@ export class Lane {
    * A request threw, which is a bug: it is reported, its effects are undone, and it gets its domain's backend
    * fault. Where rows may have been written, undoing means to run the turn again without the request.
    */
-  private bug(
-    error: unknown,
-    name: string,
-    number: number,
-    mark: number,
-    heard: number,
-    domain: Scheme = "kv",
-  ): Fault {
+  private bug(error: unknown, { row, domain }: Faulty, number: number, mark: number, heard: number): Fault {
     const { store } = this.options
-    if (store !== null && (store.isFull(error) || store.isFatal(error))) throw error
-    this.options.onBug(error, name)
+    if (store?.isFull(error) === true) {
+      // Where writes are refused already, a read wanted room: it alone is refused.
+      throw this.context.writable ? error : new Refusal(number, error)
+    }
+    if (store?.isFatal(error) === true) throw error
+    this.options.onBug(error, row.name)
     if (store !== null) throw new Refusal(number, error)
     this.journal.rollback(mark)
     this.events.length = heard
@@ -567,9 +593,18 @@ export class Lane {
       if (row.envelope === "none" && row.refuse === undefined) return
     }
     const writer = this.outbox.frame(session.id)
-    if (outcome instanceof Fault) writeFailure(writer, row, payload, outcome)
-    else writeSuccess(writer, row, outcome as never)
-    if (row.envelope !== "none") this.outbox.answered(session.id, payload.end - payload.start)
+    const start = writer.at
+    try {
+      if (outcome instanceof Fault) writeFailure(writer, row, payload, outcome)
+      else writeSuccess(writer, row, outcome as never)
+    } catch (error) {
+      // Half a frame must not go out.
+      writer.at = start
+      throw error
+    }
+    if (row.envelope !== "none") {
+      this.outbox.answered(session.id, payload.end - payload.start, message.registers)
+    }
   }
 
   // ── gates ──────────────────────────────────────────────────────────────────────────────────────────────

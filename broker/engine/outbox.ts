@@ -19,6 +19,8 @@ export interface Outgoing {
   readonly answeredBytes: number
   /** How many frames these are. */
   readonly count: number
+  /** How many of them might have made a registration. */
+  readonly registering: number
 }
 
 class Box {
@@ -27,6 +29,7 @@ class Box {
   answered = 0
   answeredBytes = 0
   count = 0
+  registering = 0
   /** Bytes of notices that this client may still get in this turn; the rest is dropped. */
   noticeRoomBytes: number
 
@@ -128,10 +131,11 @@ export class Outbox {
   }
 
   /** Counts the frame just written as the answer to a request of this many bytes. */
-  answered(session: SessionId, requestBytes: number): void {
+  answered(session: SessionId, requestBytes: number, registers: boolean): void {
     const box = this.box(session)
     box.answered++
     box.answeredBytes += requestBytes
+    if (registers) box.registering++
   }
 
   /** Adds one notification for each follower: its id, then `bytes[start, end)`. */
@@ -224,18 +228,19 @@ export class Outbox {
   *take(): Generator<Outgoing> {
     this.endRun()
     this.last = null
-    for (const { session, writer, answered, answeredBytes, count } of this.boxes.values()) {
+    for (const box of this.boxes.values()) {
+      const { session, writer, answered, answeredBytes, count, registering } = box
       // All of its notices were dropped: it gets nothing, and nobody has to wait for it.
       if (writer.at === 0) this.keep(writer)
       else if (writer.at > HAND_OVER_BYTES) {
         this.large.add(session)
         const release = (): void => this.keep(writer)
-        yield { session, frames: writer.written, release, answered, answeredBytes, count }
+        yield { session, frames: writer.written, release, answered, answeredBytes, count, registering }
       } else {
         if (writer.at < SMALL_BYTES) this.large.delete(session)
         const frames = writer.bytes.slice(0, writer.at)
         this.keep(writer)
-        yield { session, frames, release: null, answered, answeredBytes, count }
+        yield { session, frames, release: null, answered, answeredBytes, count, registering }
       }
     }
     this.boxes.clear()

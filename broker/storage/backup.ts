@@ -1,7 +1,7 @@
 // Copies of a store as files: making one of a broker that runs or stands still, and putting one back. A file
 // that carries a copy's name is whole, checked and on disk; a half one never gets that name.
 
-import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs"
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs"
 import { dirname, join, resolve } from "node:path"
 import {
   checkStore,
@@ -28,18 +28,25 @@ export async function createBackup(folder: string, file: string): Promise<void> 
 export async function restoreBackup(file: string, folder: string): Promise<void> {
   if (!existsSync(file)) throw new StorageError(`there is no file ${file}`)
   mkdirSync(folder, { recursive: true })
-  // From here on no broker can begin a store of its own here.
+  mustBeEmpty(folder)
+  // From here on no broker can begin a store of its own here; one may have done so just now.
   const lock = FolderLock.take(folder)
   try {
-    const found = readdirSync(folder).filter(name => !NOTHING.has(name))
-    if (found.length > 0) throw new StorageError(`${folder} is not empty: it has ${found.join(", ")}`)
+    mustBeEmpty(folder)
     await throughPartial(join(resolve(folder), DATABASE_FILE), partial => {
       copyFileSync(file, partial)
+      // A copy may be kept where nobody may write; a store is its owner's.
+      chmodSync(partial, 0o600)
       checkStore(partial, file)
     })
   } finally {
     lock.release()
   }
+}
+
+function mustBeEmpty(folder: string): void {
+  const found = readdirSync(folder).filter(name => !NOTHING.has(name))
+  if (found.length > 0) throw new StorageError(`${folder} is not empty: it has ${found.join(", ")}`)
 }
 
 /** Writes under a name beside the target's, and gives it the target's name when all of it is on disk. */

@@ -137,10 +137,7 @@ export class Database {
       if (mode !== "wal")
         throw new StorageError(`the store in ${folder} does not take a write-ahead log (${mode})`)
     }
-    // better-sqlite3 opens an existing write-ahead log with NORMAL, which a power cut can take commits from.
-    connection.pragma(`synchronous = ${FULL}`)
-    const level = connection.pragma("synchronous", { simple: true })
-    if (level !== FULL) throw new StorageError(`synchronous is ${String(level)} and not FULL`)
+    syncFully(connection)
     // The log is copied by a thread of its own (checkpoint.ts).
     connection.pragma("wal_autocheckpoint = 0")
     connection.pragma(`cache_size = -${CACHE_KIB}`)
@@ -304,6 +301,13 @@ const FATAL_CODES = [
   "SQLITE_NOMEM",
 ]
 
+/** better-sqlite3 opens an existing write-ahead log with NORMAL, which a power cut can take commits from. */
+function syncFully(connection: BetterSqlite3.Database): void {
+  connection.pragma(`synchronous = ${FULL}`)
+  const level = connection.pragma("synchronous", { simple: true })
+  if (level !== FULL) throw new StorageError(`synchronous is ${String(level)} and not FULL`)
+}
+
 function isFull(error: unknown, folder: string | null): boolean {
   if (!(error instanceof BetterSqlite3.SqliteError)) return false
   if (error.code === "SQLITE_FULL") return true
@@ -368,7 +372,7 @@ export class Checkpointer {
 
   static open(folder: string): Checkpointer {
     const connection = new BetterSqlite3(join(folder, DATABASE_FILE), { fileMustExist: true })
-    connection.pragma(`synchronous = ${FULL}`)
+    syncFully(connection)
     return new Checkpointer(connection, folder)
   }
 
@@ -380,6 +384,21 @@ export class Checkpointer {
   close(): void {
     this.connection.close()
   }
+}
+
+/** Connections that are never closed. */
+const kept: BetterSqlite3.Database[] = []
+
+/**
+ * To be called on the main thread of a process that is about to end because its store has failed. The last
+ * connection that closes copies the log into the database; after a failed sync nobody knows what of the log is
+ * on disk, and pages copied from the rest of it could ruin what is. As long as this connection is there no other
+ * one is the last, and it is not closed but goes with the process.
+ */
+export function keepLog(folder: string): void {
+  const connection = new BetterSqlite3(join(folder, DATABASE_FILE), { fileMustExist: true, readonly: true })
+  connection.prepare("SELECT count(*) FROM sqlite_schema").get()
+  kept.push(connection)
 }
 
 /** A full disk only means that the log stays as it is: everything in it is safe there. */

@@ -14,7 +14,13 @@ export function storageId(database: Database): string {
  */
 export function takeFences(database: Database, count: number): number {
   const first = database.prepare<[], number>("SELECT value FROM meta WHERE key = 'fence'").pluck().get()! + 1
-  database.prepare<[number]>("UPDATE meta SET value = value + ? WHERE key = 'fence'").run(count)
-  database.sync()
+  database.begin()
+  try {
+    database.prepare<[number]>("UPDATE meta SET value = value + ? WHERE key = 'fence'").run(count)
+    database.commit(true)
+  } catch (error) {
+    database.rollback()
+    throw error
+  }
   return first
 }

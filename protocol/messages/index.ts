@@ -52,16 +52,21 @@ export const DOMAIN_FAULTS: {
   schedule: SCHEDULE_FAULTS,
 }
 
+/** Types that make a registration, of subscribers and workers. */
+const REGISTERING: ReadonlySet<number> = new Set([109, 207, 300, 407, 501, 607, 703])
+
 /** A message that clients send to a domain. */
 export interface ClientMessage {
   readonly domain: Scheme
+  /** It may make a registration. */
+  readonly registers: boolean
   readonly row: MessageRow<Requests[Scheme], never>
 }
 
 /** By type. A type that is not here closes the connection: it is unassigned, or the server's own. */
 export const CLIENT_MESSAGES: ReadonlyMap<number, ClientMessage> = new Map(
   (Object.keys(TABLES) as Scheme[]).flatMap(domain =>
-    TABLES[domain].map(row => [row.type, { domain, row }] as const),
+    TABLES[domain].map(row => [row.type, { domain, registers: REGISTERING.has(row.type), row }] as const),
   ),
 )
 

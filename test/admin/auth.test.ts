@@ -40,7 +40,7 @@ afterAll(async () => {
   removeFolder(folder)
 })
 
-test("§4.4: the matrix of credentials and surfaces", async () => {
+test("AD-3, AD-4: the matrix of credentials and surfaces", async () => {
   const token = (permissions: readonly string[], more = {}): Promise<string> => mint({ permissions, ...more })
   const [, payload] = (await token(["admin"])).split(".")
   const credentials: Readonly<Record<string, string | null>> = {
@@ -97,7 +97,7 @@ test("§4.4: the matrix of credentials and surfaces", async () => {
   })
 })
 
-test("§4.2: permissions come from permissions, scp, scope and roles together", async () => {
+test("AD-4: permissions come from permissions, scp, scope and roles together", async () => {
   for (const more of [
     { scp: ["admin:read"] },
     { scp: "x admin:read" },
@@ -109,7 +109,7 @@ test("§4.2: permissions come from permissions, scp, scope and roles together", 
   }
 })
 
-test("§4.3: a key in three spellings; a token wins over a key", async () => {
+test("AD-3: a key in three spellings; a token wins over a key", async () => {
   const none = { token: null }
   for (const headers of [
     { "x-api-key": readKey },
@@ -122,7 +122,7 @@ test("§4.3: a key in three spellings; a token wins over a key", async () => {
   expect(refused.status).toBe(401)
 })
 
-test("A-05: an API key lets a program in, and its removal ends the session within seconds", async () => {
+test("AD-5, AD-6: an API key lets a program in, and its removal ends the session within seconds", async () => {
   const caller = await openCaller("tcp", broker.port, programKey)
   await caller.queue.enqueue("queue://jobs/a/b", "x")
   const { sessions } = await broker.get("sessions")
@@ -140,7 +140,7 @@ test("A-05: an API key lets a program in, and its removal ends the session withi
   expect((await broker.ask("/api/v1/stats", { token: readKey })).status).toBe(200)
 })
 
-test("§5.2: nobody learns what is there without a credential; then 404, 405, 403 in that order", async () => {
+test("AD-2: nobody learns what is there without a credential; then 404, 405, 403 in that order", async () => {
   const judge = async (path: string, method = "GET", token: string | null = broker.token) => {
     const reply = await broker.ask(path, { method, token })
     return [reply.status, reply.body?.code ?? null]
@@ -166,7 +166,7 @@ test("§5.2: nobody learns what is there without a credential; then 404, 405, 40
   expect(await judge("/api/v1/stats", "PATCH")).toEqual([405, "method_not_allowed"])
 })
 
-test("§5.1: HEAD, trailing slash, request ids, no-store", async () => {
+test("AD-1, H-2: HEAD, trailing slash, request ids, no-store", async () => {
   const get = await broker.ask("/api/v1/realms/", { headers: { "x-request-id": "my-id" } })
   expect(get.headers.get("x-request-id")).toBe("my-id")
   expect(get.headers.get("cache-control")).toBe("no-store")
@@ -180,7 +180,7 @@ test("§5.1: HEAD, trailing slash, request ids, no-store", async () => {
   expect(long.headers.get("x-request-id")).toMatch(/^[0-9a-f-]{36}$/)
 })
 
-test("§5.9: limits answer 429 with Retry-After, each principal for itself; probes are never limited", async () => {
+test("AD-7: limits answer 429 with Retry-After, each principal for itself; probes are never limited", async () => {
   const limited = await startAdmin({
     FITZ_RATE_LIMIT_ADMIN_READ: "1/min:2",
     FITZ_RATE_LIMIT_ADMIN_WRITE: "1/min:1",
@@ -215,7 +215,7 @@ test("§5.9: limits answer 429 with Retry-After, each principal for itself; prob
   await limited.end()
 })
 
-test("§0: probes ask for any valid credential where that is configured", async () => {
+test("AD-3: probes ask for any valid credential where that is configured", async () => {
   const strict = await startAdmin({ TOPICS_PROBE_AUTH: "true" })
   const weak = await mint({ permissions: ["queue://a/**"] })
   for (const path of ["/healthz", "/livez", "/readyz", "/startupz", "/health"]) {
@@ -225,7 +225,7 @@ test("§0: probes ask for any valid credential where that is configured", async 
   await strict.end()
 })
 
-test("§4.4: open mode lets everybody in as anonymous, and says so at the start", async () => {
+test("AD-3: open mode lets everybody in as anonymous, and says so at the start", async () => {
   const open = await startAdmin({ FITZ_ADMIN_AUTH_MODE: "open" })
   expect((await open.ask("/api/v1/stats", { token: null })).status).toBe(200)
   await open.ask("/api/v1/realms/x", { method: "PUT", json: {}, token: null })
@@ -234,7 +234,7 @@ test("§4.4: open mode lets everybody in as anonymous, and says so at the start"
   await open.end()
 })
 
-test("A-01, A-05: generated keys and the clients' secret side by side; who may administrate; rotation", async () => {
+test("AD-5: generated keys and the clients' secret side by side; who may administrate; rotation", async () => {
   const make = (kid: string): { jwk: object; key: KeyObject } => {
     const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" })
     return { jwk: { ...publicKey.export({ format: "jwk" }), kid, alg: "ES256" }, key: privateKey }

@@ -5,7 +5,9 @@ import { readFileSync, renameSync } from "node:fs"
 import { join } from "node:path"
 import { afterAll, beforeAll, expect, test } from "vitest"
 import { type AdminBroker, mint, startAdmin } from "../kit/admin.ts"
+import { Brake } from "../kit/brake.ts"
 import { openCaller } from "../kit/caller.ts"
+import { newFolder } from "../kit/process.ts"
 
 let broker: AdminBroker
 let auditFile = ""
@@ -22,7 +24,7 @@ afterAll(() => broker.end())
 
 const newest = async () => (await broker.get("audit?limit=1")).records[0]
 
-test("§17 kv: a rollback ends the transaction, frees the lock, and discards what was written", async () => {
+test("AD-11, AD-13: a rollback ends the transaction, frees the lock, and discards what was written", async () => {
   const caller = await broker.caller()
   const route = "kv://cmd/a/b"
   const tx = await caller.kv.begin(route, "write")
@@ -72,7 +74,7 @@ test("§17 kv: a rollback ends the transaction, frees the lock, and discards wha
   expect((await broker.post(`admin/kv/transactions/${next}/rollback`)).status).toBe(404)
 })
 
-test("§17 notice: a cancelled subscription hears nothing more, and unsubscribing it is harmless", async () => {
+test("AD-14: a cancelled subscription hears nothing more, and unsubscribing it is harmless", async () => {
   const caller = await broker.caller()
   const id = await caller.notice.subscribe("notice://cmd/a/*")
   await caller.notice.subscribe("notice://cmd/end")
@@ -95,7 +97,7 @@ test("§17 notice: a cancelled subscription hears nothing more, and unsubscribin
   await broker.until("admin/notice/subscriptions", body => body.subscriptions.length === 0)
 })
 
-test("§17 rpc: a cancelled call ends at once with 6010, its worker is free, a late answer is dropped", async () => {
+test("AD-15: a cancelled call ends at once with 6010, its worker is free, a late answer is dropped", async () => {
   const worker = await broker.caller()
   const caller = await broker.caller()
   await worker.rpc.register("rpc://cmd/a/b/op", 1)
@@ -129,7 +131,7 @@ test("§17 rpc: a cancelled call ends at once with 6010, its worker is free, a l
   await broker.until("admin/rpc/workers", body => body.workers.length === 0)
 })
 
-test("§17 lease: a forced release grants the next waiter with a higher token; the old owner gets 5002", async () => {
+test("AD-16: a forced release grants the next waiter with a higher token; the old owner gets 5002", async () => {
   const [owner, waiter] = [await broker.caller(), await broker.caller()]
   const route = "lease://cmd/a/b"
   const held = await owner.lease.acquire(route, 600)
@@ -154,7 +156,7 @@ test("§17 lease: a forced release grants the next waiter with a higher token; t
   expect((await broker.get("admin/lease/leases?realm=cmd")).leases).toEqual([])
 })
 
-test("§17 schedule: a trigger hands the payload over once and leaves the next run alone", async () => {
+test("AD-17: a trigger hands the payload over once and leaves the next run alone", async () => {
   const path = "schedule/realms/cmd/areas/a/resources/b"
   await broker.put(`${path}/operations/one?family=1`, { cron: "0 0 1 1 *", payload_text: "now" })
   const before = await broker.get(path)
@@ -181,7 +183,7 @@ test("§17 schedule: a trigger hands the payload over once and leaves the next r
   expect((await broker.post(`admin/schedule/schedules/${gone}/trigger`)).status).toBe(404)
 })
 
-test("§17 session: a close ends the connection and all seven domains forget what was its own", async () => {
+test("AD-18: a close ends the connection and all seven domains forget what was its own", async () => {
   const other = await broker.caller()
   const caller = await broker.caller({ sub: "victim" }, "ws")
   await caller.kv.begin("kv://close/a/b", "write")
@@ -211,7 +213,7 @@ test("§17 session: a close ends the connection and all seven domains forget wha
   expect((await broker.get("admin/lease/leases?realm=close")).leases).toEqual([])
 })
 
-test("§12.5, §12.6: replay and purge, per family, durable, once", async () => {
+test("AD-19: replay and purge, per family, durable, once", async () => {
   const here = await startAdmin({
     FITZ_QUEUE_MAX_ATTEMPTS: "1",
     FITZ_ROUTE_FAMILIES: "1,2",
@@ -272,7 +274,7 @@ test("§12.5, §12.6: replay and purge, per family, durable, once", async () => 
   await again.end()
 })
 
-test("§5.10: one record for every request that is no read, refused or not; none for reads; no secrets", async () => {
+test("AD-12: one record for every request that is no read, refused or not; none for reads; no secrets", async () => {
   const audited = await startAdmin({ FITZ_AUDIT_FILE: auditFile })
   const weak = await mint({ sub: "weak", permissions: ["admin:read"] })
   await audited.ask("/api/v1/stats")
@@ -311,7 +313,7 @@ test("§5.10: one record for every request that is no read, refused or not; none
   await audited.end()
 })
 
-test("§5.10: a strict audit that cannot be written lets nothing happen", async () => {
+test("AD-12: a strict audit that cannot be written lets nothing happen", async () => {
   const strict = await startAdmin({
     FITZ_AUDIT_FILE: join(broker.folder, "no-such-folder", "audit.log"),
     FITZ_AUDIT_STRICT: "true",
@@ -322,7 +324,38 @@ test("§5.10: a strict audit that cannot be written lets nothing happen", async 
   await strict.end()
 })
 
-test("B3: a drain fails readiness, answers what waits, keeps HTTP, and ends sessions after the grace", async () => {
+test("AD-2, AD-10: not ready while the store is loaded; a lane that stands still is not waited for", async () => {
+  const folder = newFolder()
+  const brake = new Brake(folder)
+  brake.hold()
+  const slow = await startAdmin(brake.environment, folder, { ready: false })
+  const loading = await slow.ask("/api/v1/lease/stats")
+  expect([loading.status, loading.body.code, loading.headers.get("retry-after")]).toEqual([
+    503,
+    "not_ready",
+    "1",
+  ])
+  expect((await slow.ask("/api/v1/lease/stats", { token: null })).status).toBe(401)
+  expect((await slow.put("realms/a", {})).body.code).toBe("not_ready")
+  brake.letGo()
+  await slow.process.logged("ready")
+  expect((await slow.get("audit")).records).toMatchObject([{ outcome: "error", status: 503 }])
+  brake.hold()
+  const [durable, all, command, live] = await Promise.all([
+    slow.ask("/api/v1/kv/realms/a/areas/b/resources/c"),
+    slow.ask("/api/v1/stats"),
+    slow.put("realms/b", {}),
+    slow.ask("/api/v1/admin/lease/leases"),
+  ])
+  for (const reply of [durable, all, command])
+    expect([reply.status, reply.body.code]).toEqual([503, "admin_timeout"])
+  expect(live.status).toBe(200)
+  brake.letGo()
+  await slow.until("kv/stats", stats => stats.keys_total === 0)
+  await slow.end()
+})
+
+test("AD-25: a drain fails readiness, answers what waits, keeps HTTP, and ends sessions after the grace", async () => {
   const draining = await startAdmin({ FITZ_DRAIN_GRACE_SECONDS: "2" })
   const caller = await draining.caller()
   const parked = caller.queue.reserve("queue://x/a/b", { wait: 30 })

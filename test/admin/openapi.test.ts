@@ -28,7 +28,7 @@ afterAll(() => broker.end())
 
 const operationOf = (row: Route): Operation => document.paths[canonicalOf(row)]![row.method.toLowerCase()]!
 
-test("the served document is the table's, and every operation has a name of its own", async () => {
+test("AD-26: the served document is the table's, and every operation has a name of its own", async () => {
   const served = await broker.get("openapi.json")
   expect(served.openapi).toBe("3.1.0")
   expect(served.paths).toEqual(document.paths)
@@ -37,7 +37,7 @@ test("the served document is the table's, and every operation has a name of its 
 })
 
 test.each(ROUTES.map(row => [`${row.method} ${canonicalOf(row)}`, row] as const))(
-  "%s: examples fit, path parameters are declared, what is no read is audited",
+  "AD-26: %s: examples fit, path parameters are declared, what is no read is audited",
   (_, row) => {
     const operation = operationOf(row)
     for (const [status, schema] of Object.entries(row.answers)) {
@@ -80,7 +80,7 @@ const BODIES = fc.oneof(
     .map(value => JSON.stringify(value)),
 )
 
-test("no request along the document is answered with 500, and every answer keeps its promise", async () => {
+test("AD-26: no request along the document is answered with 500, and every answer keeps its promise", async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.constantFrom(...ROUTES.filter(({ path }) => path !== "runtime/drain")),

@@ -15,7 +15,7 @@ afterAll(() => broker.end())
 
 const SCHEDULE = "schedule/realms/prod/areas/jobs/resources/cleanup/operations/run"
 
-test("§22: a realm is declared, read, replaced and forgotten; the data stays", async () => {
+test("AD-20: a realm is declared, read, replaced and forgotten; the data stays", async () => {
   const caller = await broker.caller()
   await caller.queue.enqueue("queue://r1/a/b", "kept")
   expect((await broker.get("realms/r1")).declared).toBe(false)
@@ -53,7 +53,7 @@ test("§22: a realm is declared, read, replaced and forgotten; the data stays", 
   expect(await caller.queue.reserve("queue://r1/a/b")).toHaveLength(1)
 })
 
-test("A-03: If-None-Match and If-Match decide, and 412 changes nothing", async () => {
+test("AD-20: If-None-Match and If-Match decide, and 412 changes nothing", async () => {
   const first = await broker.put("realms/cas", { description: "1" }, { "if-none-match": "*" })
   expect(first.status).toBe(201)
   const etag = first.headers.get("etag")!
@@ -69,7 +69,7 @@ test("A-03: If-None-Match and If-Match decide, and 412 changes nothing", async (
   expect((await broker.delete("realms/cas", { "if-match": second.headers.get("etag")! })).status).toBe(204)
 })
 
-test("A-02: lists filter by manager, carry a tag and answer 304", async () => {
+test("AD-20: lists filter by manager, carry a tag and answer 304", async () => {
   for (const name of ["m1", "m2", "m3"]) {
     await broker.put(`realms/${name}`, { managed_by: name === "m3" ? "hand" : `k8s:ns/${name}` })
   }
@@ -84,7 +84,7 @@ test("A-02: lists filter by manager, carry a tag and answer 304", async () => {
   expect(changed.status).toBe(200)
 })
 
-test("§22: refusals of realm bodies name what is wrong", async () => {
+test("AD-21: refusals of realm bodies name what is wrong", async () => {
   const cases: [unknown, string][] = [
     [{ limits: { max_sessions: -1 } }, "invalid_body"],
     [{ nonsense: 1 }, "invalid_body"],
@@ -106,7 +106,7 @@ test("§22: refusals of realm bodies name what is wrong", async () => {
   expect((await broker.ask("/api/v1/realms/bad")).status).toBe(404)
 })
 
-test("§22, A-07: a schedule is defined, read, replaced and removed; every refusal has its code", async () => {
+test("AD-20, AD-21: a schedule is defined, read, replaced and removed; every refusal has its code", async () => {
   const body = { cron: "0 2 * * *", payload: "aGVsbG8=", delivery_mode: "single", managed_by: "k8s:ns/s" }
   const created = await broker.put(`${SCHEDULE}?family=1`, body, { "if-none-match": "*" })
   expect(created.status).toBe(201)
@@ -168,7 +168,7 @@ test("§22, A-07: a schedule is defined, read, replaced and removed; every refus
   expect((await broker.ask(`/api/v1/${SCHEDULE}?family=1`)).status).toBe(404)
 })
 
-test("§15.3: the list's tag covers definitions and not the clock", async () => {
+test("AD-20: the list's tag covers definitions and not the clock", async () => {
   await broker.put("schedule/realms/etag/areas/a/resources/b/operations/c?family=1", { cron: "* * * * *" })
   const caller = await broker.caller()
   await caller.schedule.subscribe("schedule://etag/**")
@@ -183,7 +183,7 @@ test("§15.3: the list's tag covers definitions and not the clock", async () => 
   expect((await broker.ask(list, { headers: { "if-none-match": etag } })).status).toBe(200)
 })
 
-test("A-03: tags and definitions are the same after a restart, visible without any traffic", async () => {
+test("AD-20, AD-22: tags and definitions are the same after a restart, visible without any traffic", async () => {
   const environment = { FITZ_ROUTE_FAMILIES: "1,2" }
   const first = await startAdmin(environment)
   const realm = await first.put("realms/kept", { labels: { z: "1", a: "2" }, limits: { max_streams: 3 } })
@@ -201,7 +201,7 @@ test("A-03: tags and definitions are the same after a restart, visible without a
   await second.end()
 })
 
-test("§0 declared realms: sessions, subscriptions, queue messages and streams are limited by name", async () => {
+test("M-28, M-29, M-30, M-31: sessions, subscriptions, queue messages and streams are limited by name", async () => {
   await broker.put("realms/small", {
     limits: { max_sessions: 1, max_subscriptions: 2, max_queue_messages: 2, max_streams: 1 },
   })
@@ -235,7 +235,7 @@ test("§0 declared realms: sessions, subscriptions, queue messages and streams a
   expect(again.open).toBe(true)
 })
 
-test("§0 declared only: undeclared realms are refused everywhere, wildcards see declared ones", async () => {
+test("M-32: undeclared realms are refused everywhere, wildcards see declared ones", async () => {
   const first = await startAdmin()
   const before = await first.caller()
   await before.queue.enqueue("queue://old/a/b", "hidden")
@@ -263,7 +263,7 @@ test("§0 declared only: undeclared realms are refused everywhere, wildcards see
   await strict.end()
 })
 
-test("§22: the number of declarations is limited", async () => {
+test("AD-21: the number of declarations is limited", async () => {
   const few = await startAdmin({ FITZ_MAX_REALMS: "1", FITZ_MAX_SCHEDULES: "1" })
   expect((await few.put("realms/a", {})).status).toBe(201)
   const realm = await few.put("realms/b", {})

@@ -11,7 +11,7 @@ beforeAll(async () => {
 })
 afterAll(() => broker.end())
 
-test("§12.2: the parts of a queue add up, over families and for each", async () => {
+test("AD-9: the parts of a queue add up, over families and for each", async () => {
   const path = "queue/realms/sum/areas/a/resources/b"
   expect(await broker.get(path)).toMatchObject({ messages_total: 0, oldest_message_age_seconds: 0 })
   for (const [tid, count] of [
@@ -55,7 +55,7 @@ test("§12.2: the parts of a queue add up, over families and for each", async ()
   expect([unknown.status, unknown.body.code]).toEqual([404, "family_not_provisioned"])
 })
 
-test("§12.2: the age is that of the oldest message that is ready, delayed or inflight", async () => {
+test("AD-10: the age is that of the oldest message that is ready, delayed or inflight", async () => {
   const caller = await broker.caller()
   await caller.queue.enqueue("queue://age/a/b", "old", 600)
   const path = "queue/realms/age/areas/a/resources/b"
@@ -72,7 +72,7 @@ test("§12.2: the age is that of the oldest message that is ready, delayed or in
   expect(stats.messages_pending).toBe(2)
 })
 
-test("§9, §10, §15: what is durable is the same after a restart, what is live is gone", async () => {
+test("AD-22: what is durable is the same after a restart, what is live is gone", async () => {
   const first = await startAdmin()
   const caller = await first.caller()
   const tx = await caller.kv.begin("kv://re/a/b", "write")
@@ -139,7 +139,7 @@ test("§9, §10, §15: what is durable is the same after a restart, what is live
   await second.end()
 })
 
-test("B10: stored values and events need data:read, are cut, and page by cursor", async () => {
+test("AD-4, AD-23: stored values and events need data:read, are cut, and page by cursor", async () => {
   const caller = await broker.caller()
   const route = "kv://data/a/b"
   const tx = await caller.kv.begin(route, "write")
@@ -181,7 +181,7 @@ test("B10: stored values and events need data:read, are cut, and page by cursor"
   ])
 })
 
-test("§11: fan-out, wildcards without a realm, what route_pattern means", async () => {
+test("AD-9: fan-out, wildcards without a realm, what route_pattern means", async () => {
   const caller = await broker.caller()
   await caller.notice.subscribe("notice://fan/a")
   await caller.notice.subscribe("notice://*/a")
@@ -217,7 +217,7 @@ test("§11: fan-out, wildcards without a realm, what route_pattern means", async
   expect(subscriptions[1].realm).toBe("*")
 })
 
-test("§11.2: the table of routes has its bound, and those published to last stay", async () => {
+test("AD-24: the table of routes has its bound, and those published to last stay", async () => {
   const caller = await broker.caller()
   for (let i = 0; i < 10_500; i++) await caller.notice.publish(`notice://bound/r${i}`, "x")
   await caller.settle()
@@ -229,7 +229,7 @@ test("§11.2: the table of routes has its bound, and those published to last sta
   expect((await broker.get("search?q=notice://bound/r0&domain=notice")).results).toEqual([])
 })
 
-test("§16: the realm is the token's claim and never a family", async () => {
+test("AD-9: the realm is the token's claim and never a family", async () => {
   await broker.caller({ realm: "label", sub: "labelled" })
   await broker.caller({ tid: "two", sub: "other" })
   const subjects = async (query: string): Promise<string[]> =>
@@ -247,7 +247,7 @@ test("§16: the realm is the token's claim and never a family", async () => {
   expect(sessions.at(-1).remote_addr).toMatch(/^127\.0\.0\.1:\d+$/)
 })
 
-test("B12, B14, B15, B16: a dead letter shows in timeline, verdict, troubleshooting and search", async () => {
+test("AD-10: a dead letter shows in timeline, verdict, troubleshooting and search", async () => {
   const here = await startAdmin({ FITZ_QUEUE_MAX_ATTEMPTS: "1" })
   const caller = await here.caller()
   await caller.queue.enqueue("queue://sick/a/b", "x")

@@ -166,8 +166,9 @@ function checkShape(method: string, path: string, status: number, text: string):
 export async function startAdmin(
   environment: Readonly<Record<string, string>> = {},
   folder = newFolder(),
+  { ready = true }: { ready?: boolean } = {},
 ): Promise<AdminBroker> {
-  const process = await startProcess({
+  const options = {
     FITZ_STORAGE_PATH: folder,
     FITZ_JWT_HMAC_SECRET: SECRET,
     FITZ_RATE_LIMIT_ADMIN_READ: "0",
@@ -175,7 +176,8 @@ export async function startAdmin(
     FITZ_RATE_LIMIT_AUTH_FAILURE: "0",
     FITZ_DRAIN_GRACE_SECONDS: "1",
     ...environment,
-  })
+  }
+  const process = await startProcess(options, { ready })
   const token = await mint({ sub: "tester", permissions: ["admin:*", "data:read"] })
   return new AdminBroker(process, folder, token)
 }

@@ -17,7 +17,8 @@ export class Brake {
     const source = [
       'import { existsSync } from "node:fs"',
       'import { isMainThread } from "node:worker_threads"',
-      "const real = Date.now, start = real(), cell = new Int32Array(new SharedArrayBuffer(4))",
+      // One beginning for all threads: each loads this anew, and their clocks have to agree.
+      `const real = Date.now, start = ${Date.now()}, cell = new Int32Array(new SharedArrayBuffer(4))`,
       "Date.now = () => {",
       `  if (!isMainThread) { while (existsSync(${held})) Atomics.wait(cell, 0, 0, 10) }`,
       `  if (!isMainThread && existsSync(${broken})) throw new Error("broken by a test")`,

@@ -3,6 +3,7 @@
 
 /** Environment for a process that has `factor` seconds for each of ours. */
 export function fasterClock(factor: number): Readonly<Record<string, string>> {
-  const source = `const real = Date.now, start = real(); Date.now = () => start + (real() - start) * ${factor}`
+  // One beginning for all threads: each loads this anew, and their clocks have to agree.
+  const source = `const real = Date.now, start = ${Date.now()}; Date.now = () => start + (real() - start) * ${factor}`
   return { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(source)}` }
 }

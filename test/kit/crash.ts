@@ -1,33 +1,23 @@
 // What a process leaves on its disk: copies of its files as they stand, cut as a power cut would cut them, and
-// looked at without being changed. It must never open the files of a running broker in this process: closing
-// one would lose that process of ours the locks it holds on it.
+// looked at without being changed. It must never be given a store that this process has open: closing one of its
+// files would lose the locks on it.
 
-import { execFileSync } from "node:child_process"
-import { existsSync, mkdtempSync, readFileSync, statfsSync, truncateSync } from "node:fs"
+import { copyFileSync, existsSync, readFileSync, truncateSync } from "node:fs"
 import { join } from "node:path"
 import { setTimeout as pause } from "node:timers/promises"
 import BetterSqlite3 from "better-sqlite3"
-import { type BrokerProcess, newFolder, removeFolder } from "./process.ts"
+import { memoryFolder } from "./disk.ts"
+import { type BrokerProcess, removeFolder } from "./process.ts"
 
 export const DATABASE = "fitz.db"
 export const LOG = `${DATABASE}-wal`
 
-const MEMORY = "/dev/shm"
-const MEMORY_BYTES = 512 * 1024 * 1024
-
-/** A folder for files that are only looked at: in memory, where there is enough of it. */
-export function newImage(): string {
-  if (!existsSync(MEMORY)) return newFolder()
-  const { bavail, bsize } = statfsSync(MEMORY)
-  return bavail * bsize < MEMORY_BYTES ? newFolder() : mkdtempSync(join(MEMORY, "fitz-"))
-}
-
 /** The database and its log as they are now, in a folder of their own. */
 export function copyFiles(folder: string): string {
-  const copy = newImage()
+  const copy = memoryFolder()
   for (const name of [DATABASE, LOG]) {
     const file = join(folder, name)
-    if (existsSync(file)) execFileSync("cp", ["--sparse=never", file, join(copy, name)])
+    if (existsSync(file)) copyFileSync(file, join(copy, name))
   }
   return copy
 }

@@ -1,9 +1,23 @@
-// Small disks of a test's own: a file system in memory that fills up and is made larger, and one on a loop
-// device that fails for good. It must never touch a file system that it has not mounted itself.
+// Disks of a test's own: folders in memory, a small file system that fills up and is made larger, and one on a
+// loop device that fails for good. It must never touch a file system that it has not mounted itself.
 
 import { execFileSync } from "node:child_process"
-import { rmSync, truncateSync, writeFileSync } from "node:fs"
+import { existsSync, mkdtempSync, rmSync, statfsSync, truncateSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
 import { newFolder, removeFolder } from "./process.ts"
+
+const MEMORY = "/dev/shm"
+const MEMORY_BYTES = 512 * 1024 * 1024
+
+/**
+ * A folder for files whose disk does not matter: in memory where there is enough of it, so that tests do not wait
+ * for a disk that others use as well. Removed by `removeFolder`.
+ */
+export function memoryFolder(): string {
+  if (!existsSync(MEMORY)) return newFolder()
+  const { bavail, bsize } = statfsSync(MEMORY)
+  return bavail * bsize < MEMORY_BYTES ? newFolder() : mkdtempSync(join(MEMORY, "fitz-"))
+}
 
 export interface Disk {
   readonly folder: string

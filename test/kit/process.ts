@@ -11,6 +11,14 @@ import { fileURLToPath } from "node:url"
 /** The start file of the `fitz` command. */
 export const PROGRAM = fileURLToPath(new URL("../../cli/fitz.mjs", import.meta.url))
 
+/** A test that fails leaves its brokers behind; they end with the process that ran it. */
+const alive = new Set<ChildProcess>()
+process.once("exit", () => {
+  for (const child of alive) child.kill("SIGKILL")
+})
+// The test runner ends its workers by a signal, which is no exit without this.
+process.once("SIGTERM", () => process.exit())
+
 /** A new folder under the system's, removed by `removeFolder`. */
 export function newFolder(): string {
   return mkdtempSync(join(tmpdir(), "fitz-"))
@@ -61,8 +69,12 @@ export async function startProcess(
     records.push(JSON.parse(line) as Record<string, unknown>)
     for (const listener of [...listeners]) listener()
   })
+  alive.add(child)
   const exited = new Promise<number | string>(resolve => {
-    child.once("exit", (code, signal) => resolve(code ?? signal ?? "gone"))
+    child.once("exit", (code, signal) => {
+      alive.delete(child)
+      resolve(code ?? signal ?? "gone")
+    })
   })
   const logged = (message: string): Promise<Readonly<Record<string, unknown>>> =>
     new Promise((resolve, reject) => {

@@ -4,11 +4,12 @@
 
 import { type ChildProcess, execFileSync, spawn } from "node:child_process"
 import { readFileSync, writeFileSync } from "node:fs"
-import { join } from "node:path"
+import { dirname, join } from "node:path"
 import { type Frame, Splitter } from "./bytes.ts"
-import { DATABASE, LOG, newImage } from "./crash.ts"
+import { DATABASE, LOG } from "./crash.ts"
+import { memoryFolder } from "./disk.ts"
 import { until } from "./patience.ts"
-import { newFolder } from "./process.ts"
+import { removeFolder } from "./process.ts"
 import type { Random } from "./random.ts"
 
 /** One thing that happened. `at` is where it began on the tape, `until` where it was over. */
@@ -62,20 +63,23 @@ export function whyNoTape(): string | null {
 
 /** A recording under way. */
 export class Recorder {
-  private readonly tracer: ChildProcess
   private readonly file: string
   private readonly ended: Promise<void>
 
   private constructor(tracer: ChildProcess, file: string) {
-    this.tracer = tracer
     this.file = file
     this.ended = new Promise(resolve => tracer.once("exit", () => resolve()))
   }
 
-  /** Begins to record a process; resolves when everything that it does from now on is on the tape. */
-  static async attach(pid: number): Promise<Recorder> {
-    const file = join(newFolder(), "tape")
+  /**
+   * Begins to record a process; resolves when everything that it does from now on is on the tape. `fault` is
+   * done to it meanwhile, as strace spells it.
+   */
+  static async attach(pid: number, fault?: string): Promise<Recorder> {
+    const folder = memoryFolder()
+    const file = join(folder, "tape")
     const options = ["-f", "-yy", "-xx", "-s", String(STRING_BYTES), "-e", `trace=${CALLS.join(",")}`]
+    if (fault !== undefined) options.push("-e", `inject=${fault}`)
     const tracer = spawn("strace", [...options, "-o", file, "-p", String(pid)], {
       stdio: ["ignore", "ignore", "pipe"],
     })
@@ -101,16 +105,12 @@ export class Recorder {
     return until(what, () => this.read(), look)
   }
 
-  /** The whole tape, once the process has ended. */
+  /** The whole tape, once the process has ended. The recording is thrown away. */
   async whole(): Promise<Tape> {
     await this.ended
-    return this.read()
-  }
-
-  /** Lets go of the process. */
-  async detach(): Promise<void> {
-    this.tracer.kill("SIGINT")
-    await this.ended
+    const tape = this.read()
+    removeFolder(dirname(this.file))
+    return tape
   }
 }
 
@@ -213,7 +213,7 @@ export class Tape {
    * chance says, in pieces of a sector. `random` null: nothing of the rest.
    */
   cutAt(moment: number, base: string, random: Random | null): string {
-    const folder = newImage()
+    const folder = memoryFolder()
     for (const file of [DATABASE, LOG]) {
       let content: Buffer = readFileSync(join(base, file))
       const unsynced = new Set(this.unsyncedAt(moment, file))
@@ -249,15 +249,12 @@ function lastNumber(parameters: string): number {
 
 const SECTOR_BYTES = 512
 
-/** The bytes of all strings among the parameters, in order. */
+/** The bytes of all strings among the parameters, in order. Written in hexadecimal, they hold no quotes. */
 function dataOf(parameters: string): Buffer {
-  const pieces: Buffer[] = []
-  // The first angle brackets hold the file's name, which is quoted the same way but stands in no quotes.
-  for (const [, quoted, more] of parameters.matchAll(/"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?/g)) {
-    if (more !== undefined) throw new Error("a string on the tape is cut short")
-    pieces.push(bytesOf(quoted!))
-  }
-  return Buffer.concat(pieces)
+  const parts = parameters.split('"')
+  if (parts.some((part, at) => at % 2 === 0 && part.startsWith("...")))
+    throw new Error("a string on the tape is cut short")
+  return Buffer.concat(parts.filter((_, at) => at % 2 === 1).map(bytesOf))
 }
 
 function bytesOf(quoted: string): Buffer {

@@ -2,6 +2,7 @@
 // every push of the broker is compared. Time moves and jumps, connections are cut, disks fill up, requests meet
 // bugs, the broker restarts. One seed is one run, always the same; a divergence names it.
 
+import { createHash } from "node:crypto"
 import { cpSync, mkdirSync } from "node:fs"
 import { join } from "node:path"
 import type { Config } from "../../broker/config.ts"
@@ -79,6 +80,8 @@ export class Simulation {
   private folders = 0
   private joined = 0
   private step = 0
+  /** Everything that clients were sent, in order. */
+  private readonly transcript = createHash("sha256")
   /** How often which kind of reply was met: `type` or `type code`. */
   readonly met = new Map<string, number>()
 
@@ -119,6 +122,11 @@ export class Simulation {
       stream: new StreamModel(setting, { ...common, openMax: LIMITS.maxOpenAppends }),
       schedule: new ScheduleModel(setting, common),
     }
+  }
+
+  /** What all that was sent comes to. */
+  get digest(): string {
+    return this.transcript.copy().digest("hex")
   }
 
   /** Runs all steps. Throws what says how to meet a divergence again. */
@@ -198,7 +206,10 @@ export class Simulation {
     const family = this.random.pick(FAMILIES)
     const caller = this.broker.enter({ family })
     const client: Client = { number: ++this.joined, family, caller, gone: false, frames: [], received: 0 }
-    caller.wire.onFrame(({ type, payload }) => client.frames.push({ type, payload, at: client.received++ }))
+    caller.wire.onFrame(({ type, payload }) => {
+      client.frames.push({ type, payload, at: client.received++ })
+      this.transcript.update(`${client.number} ${type} ${payload.toString("hex")}\n`)
+    })
     this.clients.set(client.number, client)
     this.note(`client ${client.number} of family ${family} joins`)
     this.turn([])

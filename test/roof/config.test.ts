@@ -57,6 +57,7 @@ const VALUES: Partial<Record<OptionName, readonly [text: string, inFile: unknown
   adminAuthMode: ["open", "open", "open"],
   metricsPermission: ["metrics:read", "metrics:read", "metrics:read"],
   probeAuth: ["1", true, true],
+  performanceBlock: ["1", true, true],
   rateLimitMetrics: ["0", 0, "0"],
   rateLimitAdminRead: ["100/s", "100/s", "100/s"],
   rateLimitAdminWrite: ["10/min", "10/min", "10/min"],

@@ -19,8 +19,9 @@ import {
 import { storageId } from "../../broker/storage/meta.ts"
 import { migrations } from "../../broker/storage/migrations/index.ts"
 import { TestBroker } from "../kit/broker.ts"
-import { mountTmpfs } from "../kit/disk.ts"
-import { newFolder, removeFolder } from "../kit/process.ts"
+import { memoryFolder, mountTmpfs } from "../kit/disk.ts"
+import { Poisoned } from "../kit/faults.ts"
+import { removeFolder } from "../kit/process.ts"
 import { Random } from "../kit/random.ts"
 
 const LOG_FILE = `${DATABASE_FILE}-wal`
@@ -33,7 +34,7 @@ afterEach(() => {
 })
 
 function folder(): string {
-  const made = newFolder()
+  const made = memoryFolder()
   endings.push(() => removeFolder(made))
   return made
 }
@@ -386,6 +387,38 @@ describe("room", () => {
     // The attempt leaves nothing behind.
     expect(look(database, "SELECT count(*) FROM probe")).toBe(0)
     turn()
+  })
+
+  test("E-7: a read that wants room while there is none is refused alone, and the broker lives", async () => {
+    const broker = new TestBroker({ folder: folder() })
+    endings.push(() => broker.close())
+    const caller = broker.enter()
+    const route = "kv://realm/area/resource"
+    const tx = await caller.kv.begin(route, "write")
+    await caller.kv.put(tx, route, "greedy", "1")
+    await caller.kv.put(tx, route, "modest", "2")
+    await caller.kv.commit(tx, route)
+    broker.faults.fillDisk()
+    await expect(caller.queue.enqueue("queue://realm/area/resource", "x")).rejects.toThrow("refusing writes")
+    // As SQLite fails where it has to put a page of a temporary table away.
+    const isFull = broker.database.isFull
+    broker.database.isFull = error => error instanceof Poisoned || isFull(error)
+    broker.faults.poison = "greedy"
+    const reading = await caller.kv.begin(route, "read")
+    const [greedy, modest] = await Promise.allSettled([
+      caller.kv.get(reading, route, "greedy"),
+      caller.kv.get(reading, route, "modest"),
+    ])
+    expect(greedy).toMatchObject({
+      status: "rejected",
+      reason: { message: expect.stringContaining("storage") },
+    })
+    expect(modest).toMatchObject({ status: "fulfilled", value: Buffer.from("2") })
+    expect(broker.world.records).toEqual([])
+    broker.faults.poison = null
+    broker.faults.freeDisk()
+    broker.advance(1_000)
+    await caller.queue.enqueue("queue://realm/area/resource", "x")
   })
 
   test("D-12: what is no matter of room is not taken for one", () => {

@@ -8,13 +8,14 @@ import type { Config } from "../../broker/config.ts"
 import { DATABASE_FILE } from "../../broker/storage/database.ts"
 import { TestBroker } from "../kit/broker.ts"
 import type { Caller } from "../kit/caller.ts"
-import { newFolder, removeFolder } from "../kit/process.ts"
+import { memoryFolder } from "../kit/disk.ts"
+import { removeFolder } from "../kit/process.ts"
 
 type Ending = "closed" | "cut off"
 
 /** A broker over a folder, and again and again over what it left. */
 class Life {
-  private readonly folders = [newFolder()]
+  private readonly folders = [memoryFolder()]
   private readonly ending: Ending
   private readonly config: Partial<Config>
   private readonly abandoned: TestBroker[] = []
@@ -31,7 +32,7 @@ class Life {
     const nowMs = this.broker.now + 1
     if (this.ending === "closed") this.broker.close()
     else {
-      const copy = newFolder()
+      const copy = memoryFolder()
       this.folders.push(copy)
       for (const name of [DATABASE_FILE, `${DATABASE_FILE}-wal`])
         execFileSync("cp", [join(folder, name), join(copy, name)])

@@ -11,7 +11,8 @@ import { storageId, takeFences } from "../../broker/storage/meta.ts"
 import { SqliteQueueStore } from "../../broker/storage/queue.ts"
 import { SqliteScheduleStore } from "../../broker/storage/schedule.ts"
 import { SqliteStreamStore } from "../../broker/storage/stream.ts"
-import { newFolder, removeFolder } from "../kit/process.ts"
+import { memoryFolder } from "../kit/disk.ts"
+import { removeFolder } from "../kit/process.ts"
 import { type StorePlace, type Stores, storeContracts } from "./contract.ts"
 
 class SqlitePlace implements StorePlace {
@@ -24,7 +25,7 @@ class SqlitePlace implements StorePlace {
 
   constructor(how: SqlitePlace["how"]) {
     this.how = how
-    if (how !== "memory") this.folders.push(newFolder())
+    if (how !== "memory") this.folders.push(memoryFolder())
     this.database = Database.open(this.folders[0] ?? null)
     this.stores = storesOf(this.database)
   }
@@ -52,7 +53,7 @@ class SqlitePlace implements StorePlace {
     else {
       // What a process leaves behind that is killed here. Copied by another one: a file that this process
       // opens and closes would lose it its locks.
-      const copy = newFolder()
+      const copy = memoryFolder()
       this.folders.push(copy)
       for (const name of [DATABASE_FILE, `${DATABASE_FILE}-wal`])
         execFileSync("cp", [join(folder, name), join(copy, name)])

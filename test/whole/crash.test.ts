@@ -4,6 +4,7 @@
 import { describe, expect, test } from "vitest"
 import { openCaller } from "../kit/caller.ts"
 import { integrityOf, killAfter } from "../kit/crash.ts"
+import { memoryFolder } from "../kit/disk.ts"
 import { Ledger } from "../kit/ledger.ts"
 import { type BrokerProcess, newFolder, removeFolder, startProcess } from "../kit/process.ts"
 import { type Random, seeded } from "../kit/random.ts"
@@ -48,11 +49,11 @@ async function workUntilKilled(broker: BrokerProcess, ledgers: readonly Ledger[]
   await working
 }
 
-describe.each(["one", "two"])("crash, folder %s", part => {
+describe.each(["disk", "memory"])("crash, on a file system of %s", part => {
   test("D-3: whatever was acknowledged is there after SIGKILL, and it is some first part of what was asked for", () =>
     seeded(async run => {
       const random = run.fork(`crash ${part}`)
-      const folder = newFolder()
+      const folder = part === "disk" ? newFolder() : memoryFolder()
       const environment = { FITZ_AUTH_REQUIRED: "false", FITZ_STORAGE_PATH: folder }
       const ledgers = Array.from(
         { length: CONNECTIONS },

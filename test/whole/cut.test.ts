@@ -5,9 +5,10 @@ import { open } from "node:fs/promises"
 import { afterEach, describe, expect, test } from "vitest"
 import { TestBroker } from "../kit/broker.ts"
 import { type Caller, openCaller } from "../kit/caller.ts"
-import { copyFiles, cutLog, framesEnd, integrityOf, LOG } from "../kit/crash.ts"
+import { copyFiles, cutLog, framesEnd, LOG } from "../kit/crash.ts"
+import { memoryFolder } from "../kit/disk.ts"
 import { Ledger, type Verdict } from "../kit/ledger.ts"
-import { type BrokerProcess, newFolder, removeFolder, startProcess } from "../kit/process.ts"
+import { type BrokerProcess, removeFolder, startProcess } from "../kit/process.ts"
 import { seeded } from "../kit/random.ts"
 
 const brokers: BrokerProcess[] = []
@@ -20,7 +21,7 @@ afterEach(async () => {
 async function start(
   environment: Readonly<Record<string, string>> = {},
 ): Promise<{ broker: BrokerProcess; folder: string }> {
-  const folder = newFolder()
+  const folder = memoryFolder()
   folders.push(folder)
   const broker = await startProcess({
     FITZ_AUTH_REQUIRED: "false",
@@ -37,9 +38,9 @@ async function judged(
   ledger: Ledger,
   kept: Parameters<Ledger["judge"]>[1],
 ): Promise<Verdict> {
-  expect(integrityOf(folder)).toBe("ok")
   const broker = new TestBroker({ folder })
   try {
+    expect(broker.database.prepare("PRAGMA integrity_check").pluck().get()).toBe("ok")
     return await ledger.judge(broker.enter(), kept)
   } finally {
     broker.close()

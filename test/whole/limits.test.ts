@@ -4,6 +4,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { bytes } from "../kit/bytes.ts"
 import { Caller, openWire, type Transport } from "../kit/caller.ts"
+import { fasterClock } from "../kit/clock.ts"
 import { ask, askUpgrade } from "../kit/http.ts"
 import { unlessRefused, until } from "../kit/patience.ts"
 import { correlation, fresh, Place, type Program, TRANSPORTS } from "../kit/ways.ts"
@@ -460,5 +461,87 @@ test("M-1 M-27 T-17: connections: one too many is turned away at its own door, t
     expect(inside.length).toBeLessThanOrEqual(6)
     await Promise.all(inside.map(program => program.close()))
     return inside.length === 6
+  })
+})
+
+test.each(TRANSPORTS)("M-7: a burst of registrations over both lanes, over %s", async transport => {
+  const a = await perSession.open(transport)
+  const asked = Array.from({ length: 12 }, () => [
+    unlessRefused(a.kv.subscribe(fresh("kv"))),
+    unlessRefused(a.notice.subscribe(fresh("notice"))),
+  ])
+  const made = (await Promise.all(asked.flat())).filter(id => id !== null)
+  expect(made.length).toBe(6)
+  expect(new Set(made).size).toBe(6)
+})
+
+describe("limits that nobody can move", () => {
+  let place: Place
+  let a: Program
+  beforeAll(async () => {
+    place = await Place.start({ folder: null, environment: fasterClock(60) })
+    a = await place.open("tcp")
+  })
+  afterAll(() => place.stop())
+
+  test("R-2: 64 segments and 4,096 bytes of a route; 512 of a selector", async () => {
+    const deep = (segments: number): string =>
+      `notice://${Array.from({ length: segments }, () => "s").join("/")}`
+    const long = (bytes: number): string => `notice://${"x".repeat(bytes - "notice://".length)}`
+    for (const route of [deep(64), long(4_096)]) {
+      const subscription = await a.notice.subscribe(route)
+      a.notice.publish(route, "m")
+      expect(await a.notice.next()).toMatchObject({ subscription, route })
+    }
+    for (const route of [deep(65), long(4_097)])
+      await expect(a.notice.subscribe(route)).rejects.toMatchObject({ code: 3002 })
+    const selector = (bytes: number): string => `stream://r/a/${"x".repeat(bytes - "stream://r/a/".length)}`
+    expect((await a.stream.read(selector(512), 0, 1)).items).toEqual([])
+    await expect(a.stream.read(selector(513), 0, 1)).rejects.toMatchObject({ code: 2004 })
+  })
+
+  test("Q-9: 1,024 messages of a batch", async () => {
+    const route = fresh("queue")
+    await Promise.all(Array.from({ length: 1_030 }, () => a.queue.enqueue(route, "m")))
+    expect(await a.queue.reserve(route, { batch: 1_024 })).toHaveLength(1_024)
+    await expect(a.queue.reserve(route, { batch: 1_025 })).rejects.toMatchObject({ code: 4006 })
+    expect(await a.queue.reserve(route, { batch: 1_024 })).toHaveLength(6)
+  })
+
+  test("Q-13: 4,096 queues of a pattern", async () => {
+    const realm = fresh("queue", 1)
+    await Promise.all(Array.from({ length: 4_096 }, (_, n) => a.queue.enqueue(`${realm}/q/${n}`, "m")))
+    expect(await a.queue.reserve(`${realm}/q/*`, { batch: 3 })).toHaveLength(3)
+    await a.queue.enqueue(`${realm}/q/one-more`, "m")
+    await expect(a.queue.reserve(`${realm}/q/*`)).rejects.toMatchObject({ code: 4006 })
+    await expect(a.queue.reserve(`${realm}/**`, { wait: 30 })).rejects.toMatchObject({ code: 4006 })
+    expect(await a.queue.reserve(`${realm}/*/one-more`)).toHaveLength(1)
+  })
+
+  test("Q-12: a wait of 30 seconds, however long one is asked for", async () => {
+    // On this clock that is half a second; a wait of a day would be most of half an hour.
+    expect(await a.queue.reserve(fresh("queue"), { wait: 86_400 })).toEqual([])
+  })
+
+  test("ST-22: 10,000 events and 10 MiB of a batch", async () => {
+    const [many, large] = [fresh("stream"), fresh("stream")]
+    const session = await a.stream.begin(many)
+    const offsets = await Promise.all(
+      Array.from({ length: 10_000 }, (_, n) => a.stream.append(session, n, "")),
+    )
+    expect(offsets.at(-1)).toBe(9_999)
+    await expect(a.stream.append(session, 10_000, "")).rejects.toThrow(/too large/)
+    await a.stream.commit(session)
+    expect((await a.stream.metadata(many)).count).toBe(10_000)
+    const heavy = await a.stream.begin(large)
+    const body = Buffer.alloc(61_247)
+    const fitting = Math.floor((10 * 1_048_576) / body.length)
+    for (let n = 0; n < fitting; n++) await a.stream.append(heavy, n, body)
+    await expect(a.stream.append(heavy, fitting, body)).rejects.toThrow(/too large/)
+    const rest = 10 * 1_048_576 - fitting * body.length
+    await expect(a.stream.append(heavy, fitting, body.subarray(0, rest + 1))).rejects.toThrow(/too large/)
+    await a.stream.append(heavy, fitting, body.subarray(0, rest))
+    await a.stream.commit(heavy)
+    expect((await a.stream.metadata(large)).count).toBe(fitting + 1)
   })
 })

@@ -5,9 +5,10 @@
 import { afterEach, beforeAll, describe, expect, test } from "vitest"
 import { TestBroker } from "../kit/broker.ts"
 import { type Caller, openCaller } from "../kit/caller.ts"
-import { copyFiles, DATABASE, integrityOf, LOG } from "../kit/crash.ts"
+import { copyFiles, DATABASE, framesEnd, LOG } from "../kit/crash.ts"
+import { memoryFolder } from "../kit/disk.ts"
 import { Ledger, type Verdict } from "../kit/ledger.ts"
-import { type BrokerProcess, newFolder, removeFolder, startProcess } from "../kit/process.ts"
+import { type BrokerProcess, removeFolder, startProcess } from "../kit/process.ts"
 import { type Random, seeded } from "../kit/random.ts"
 import { type Change, Recorder, type Tape, whyNoTape } from "../kit/tape.ts"
 
@@ -26,7 +27,7 @@ afterEach(async () => {
 async function start(
   environment: Readonly<Record<string, string>> = {},
 ): Promise<{ broker: BrokerProcess; folder: string }> {
-  const folder = newFolder()
+  const folder = memoryFolder()
   folders.push(folder)
   const broker = await startProcess({
     FITZ_AUTH_REQUIRED: "false",
@@ -43,9 +44,9 @@ async function judged(
   ledger: Ledger,
   kept: Parameters<Ledger["judge"]>[1],
 ): Promise<Verdict> {
-  expect(integrityOf(folder)).toBe("ok")
   const broker = new TestBroker({ folder })
   try {
+    expect(broker.database.prepare("PRAGMA integrity_check").pluck().get()).toBe("ok")
     return await ledger.judge(broker.enter(), kept)
   } finally {
     broker.close()
@@ -108,7 +109,7 @@ describe("a power cut", () => {
       await broker.kill()
       const tape = await recorder.whole()
       let promised = 0
-      for (const moment of momentsOf(tape, random, 16)) {
+      for (const moment of momentsOf(tape, random, 14)) {
         const told = toldAt(tape, moment, ledger)
         promised = Math.max(promised, told.size)
         for (const chance of [null, random.fork(moment)]) {
@@ -142,9 +143,9 @@ describe("a power cut", () => {
       const tape = await recorder.whole()
       const copies = tape.changesOf(DATABASE)
       expect(copies.length).toBeGreaterThan(100)
-      const moments = momentsOf(tape, random, 6)
+      const moments = momentsOf(tape, random, 5)
       // In the middle of a copy, and right when the log starts over.
-      for (let n = 0; n < 6; n++) moments.push(random.pick(copies).at + 1)
+      for (let n = 0; n < 5; n++) moments.push(random.pick(copies).at + 1)
       for (const { at } of tape.changesOf(LOG).filter(startsOver)) moments.push(at, at + 1, at + 2)
       for (const moment of moments) {
         const told = toldAt(tape, moment, ledger)
@@ -152,6 +153,34 @@ describe("a power cut", () => {
         await judged(image, ledger, entry => entry.sync && told.has(entry))
       }
     })
+  })
+})
+
+describe("a sync that fails", () => {
+  test("D-12: the process ends with 1, and touches its files no more", async ctx => {
+    if (noTape !== null) return ctx.skip(noTape)
+    const { broker, folder } = await start()
+    const caller = await openCaller("tcp", broker.port)
+    for (let n = 0; n < 20; n++) await caller.queue.enqueue("queue://realm/area/resource", `kept ${n}`)
+    // The first one fails; those after it would succeed, as the system's do, whatever became of the bytes.
+    const recorder = await Recorder.attach(broker.pid, "fsync,fdatasync:error=EIO:when=1")
+    await expect(caller.queue.enqueue("queue://realm/area/resource", "lost")).rejects.toThrow(
+      "the connection is closed",
+    )
+    expect(await broker.exited).toBe(1)
+    expect(String((await broker.logged("the broker cannot go on"))["reason"])).toContain("disk I/O error")
+    const tape = await recorder.whole()
+    expect(tape.changesOf(DATABASE)).toEqual([])
+    expect(tape.events.filter(event => event.kind === "sync")).toEqual([])
+    expect(framesEnd(folder).bytes).toBeGreaterThan(0)
+    const again = await startProcess({ FITZ_AUTH_REQUIRED: "false", FITZ_STORAGE_PATH: folder })
+    brokers.push(again)
+    const items = await (await openCaller("tcp", again.port)).queue.reserve("queue://realm/area/resource", {
+      batch: 100,
+    })
+    expect(items.slice(0, 20).map(({ body }) => body.toString())).toEqual(
+      Array.from({ length: 20 }, (_, n) => `kept ${n}`),
+    )
   })
 })
 
@@ -180,6 +209,23 @@ describe("the order of syncs and replies", () => {
     for (const { at } of replies) expect(tape.unsyncedAt(at, LOG), `at line ${at} of the tape`).toEqual([])
     const syncs = tape.events.filter(event => event.kind === "sync")
     expect(syncs.length).toBeGreaterThanOrEqual(50)
+  })
+
+  test("Q-20: what arrives while one commit is being written shares the next", async ctx => {
+    if (noTape !== null) return ctx.skip(noTape)
+    const { broker } = await start()
+    const recorder = await Recorder.attach(broker.pid)
+    const caller = await openCaller("tcp", broker.port)
+    const route = "queue://realm/area/resource"
+    const ids = await Promise.all(Array.from({ length: 400 }, (_, n) => caller.queue.enqueue(route, `${n}`)))
+    expect(ids).toEqual(ids.map((_, n) => n + 1))
+    await broker.kill()
+    const tape = await recorder.whole()
+    const syncs = tape.events.filter(event => event.kind === "sync" && event.file === LOG)
+    expect(syncs.length).toBeGreaterThan(0)
+    expect(syncs.length).toBeLessThan(100)
+    const last = tape.events.findLast(event => event.kind === "send")!
+    expect(tape.unsyncedAt(last.at, LOG)).toEqual([])
   })
 
   test("Q-20: with the fast policy replies come before the sync, and the sync comes by itself", async ctx => {

@@ -4,8 +4,9 @@
 import { execFileSync } from "node:child_process"
 import { mkdirSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import fastify from "fastify"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { openHttp } from "../../broker/admin/http.ts"
+import { registerProbes } from "../../broker/admin/probes.ts"
 import { STALL_MS, Status } from "../../broker/engine/status.ts"
 import { Brake } from "../kit/brake.ts"
 import { bytes, outer } from "../kit/bytes.ts"
@@ -96,18 +97,9 @@ async function openDoor(): Promise<{
     () => clock.now,
     () => clock.beat,
   )
-  const { app } = await openHttp({
-    status,
-    judgeUpgrade: () => null,
-    takeSocket: () => undefined,
-    messageBytesMax: 1,
-    closeTimeout: 1,
-    headerTimeoutMs: 1_000,
-    tlsOnly: false,
-    onError: error => {
-      throw error
-    },
-  })
+  const app = fastify()
+  registerProbes(app, status)
+  await app.ready()
   return {
     status,
     clock,
@@ -319,8 +311,8 @@ describe("a process", () => {
   })
 
   test("H-3: a durable lane that stands still makes it unhealthy, and healthy again when it goes on", async () => {
-    // 20 of its seconds for one of ours: the lane's sign of life comes every second of ours, and 30 s without one count.
-    const brake = new Brake(folder, 20)
+    // 10 of its seconds for one of ours: the lane's sign of life comes every second of ours, and 30 s without one count.
+    const brake = new Brake(folder, 10)
     const broker = await startProcess({
       FITZ_STORAGE_MODE: "memory",
       FITZ_AUTH_REQUIRED: "false",

@@ -268,6 +268,51 @@ test.each(TRANSPORTS)(
   },
 )
 
+test.each(TRANSPORTS)("O-1: reads and calls that are repeated over %s all end well", async transport => {
+  const program = new Persistent(transport, () => proxy.port, mint)
+  const [server, worker] = [await place.open(transport), await place.open(transport)]
+  const [stream, rpc, kv] = [fresh("stream"), fresh("rpc"), fresh("kv")]
+  const session = await server.stream.begin(stream)
+  await server.stream.append(session, 0, "event")
+  await server.stream.commit(session)
+  const tx = await server.kv.begin(kv, "write")
+  await server.kv.put(tx, kv, "k", "v")
+  await server.kv.commit(tx, kv)
+  await worker.rpc.register(rpc, 100)
+  void (async () => {
+    for (;;) {
+      const { correlation, body } = await worker.rpc.take()
+      worker.rpc.reply(correlation, 0, true, body)
+    }
+  })().catch(lost)
+  let answers = 0
+  for (let n = 0; n < 60; n++) {
+    const read = program.retry(async live => {
+      const reader = await live.kv.begin(kv, "read")
+      return [
+        await live.stream.last(stream),
+        await live.kv.get(reader, kv, "k"),
+        await live.lease.query(fresh("lease")),
+      ]
+    })
+    // A call is repeated under an id of its own: the worker may have had the first one.
+    const call = program.retry(async live => {
+      live.rpc.call(correlation(), rpc, String(n))
+      return live.rpc.answer()
+    })
+    if (n % 6 === 3) proxy.cut()
+    const [last, value, lease] = await read
+    expect(last).toMatchObject({ body: Buffer.from("event") })
+    expect(String(value)).toBe("v")
+    expect(lease).toEqual({ holder: null, waiters: 0 })
+    expect(await call).toMatchObject({ fault: null, last: true })
+    answers++
+  }
+  expect(answers).toBe(60)
+  expect(program.connections).toBeGreaterThan(5)
+  await Promise.all([program.close(), worker.close()])
+})
+
 test("D-1: a peer that is silent is asked after half a minute whether it is still there", async ctx => {
   if (process.platform !== "linux") ctx.skip("the system's timers are read from /proc/net/tcp")
   const a = await place.open("tcp")
