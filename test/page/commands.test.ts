@@ -2,20 +2,24 @@
 // felt by the program that it is about, and followed by its audit record.
 
 import type { Browser, Page } from "playwright-core"
-import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import { type AdminBroker, startAdmin } from "../kit/admin.ts"
 import { complaints, NO_CHROMIUM, openBrowser, openTab, type Tab } from "../kit/chromium.ts"
 import { BUSY, makeTraffic, type Traffic } from "../kit/page-traffic.ts"
 import { until } from "../kit/patience.ts"
 
-describe.skipIf(NO_CHROMIUM !== null)(`commands (${NO_CHROMIUM ?? "Chromium is there"})`, () => {
+describe("commands", () => {
   let broker: AdminBroker
   let traffic: Traffic
   let browser: Browser
   let tab: Tab
   let page: Page
 
+  beforeEach(ctx => {
+    if (NO_CHROMIUM !== null) ctx.skip(NO_CHROMIUM)
+  })
   beforeAll(async () => {
+    if (NO_CHROMIUM !== null) return
     broker = await startAdmin(BUSY)
     traffic = await makeTraffic(broker)
     browser = await openBrowser()
@@ -23,10 +27,10 @@ describe.skipIf(NO_CHROMIUM !== null)(`commands (${NO_CHROMIUM ?? "Chromium is t
     page = tab.page
   })
   afterAll(async () => {
-    traffic.stop()
-    expect(tab.problems).toEqual([])
-    await browser.close()
-    await broker.end()
+    traffic?.stop()
+    expect(tab?.problems ?? []).toEqual([])
+    await browser?.close()
+    await broker?.end()
   })
 
   const open = async (path: string): Promise<void> => {

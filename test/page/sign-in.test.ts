@@ -5,12 +5,12 @@ import { createHash, randomBytes } from "node:crypto"
 import { renameSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import type { Browser, Page } from "playwright-core"
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest"
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import { type AdminBroker, mint, startAdmin } from "../kit/admin.ts"
 import { complaints, NO_CHROMIUM, openBrowser, openTab, type Tab, type TabOptions } from "../kit/chromium.ts"
 import { newFolder, removeFolder } from "../kit/process.ts"
 
-describe.skipIf(NO_CHROMIUM !== null)(`signing in (${NO_CHROMIUM ?? "Chromium is there"})`, () => {
+describe("signing in", () => {
   let broker: AdminBroker
   let browser: Browser
   let tab: Tab
@@ -27,19 +27,23 @@ describe.skipIf(NO_CHROMIUM !== null)(`signing in (${NO_CHROMIUM ?? "Chromium is
     renameSync(`${keysFile}.new`, keysFile)
   }
 
+  beforeEach(ctx => {
+    if (NO_CHROMIUM !== null) ctx.skip(NO_CHROMIUM)
+  })
   beforeAll(async () => {
+    if (NO_CHROMIUM !== null) return
     writeKeys(["admin:read"])
     broker = await startAdmin({ FITZ_STORAGE_MODE: "memory", FITZ_API_KEYS_FILE: keysFile })
     browser = await openBrowser()
   })
   afterAll(async () => {
-    await browser.close()
-    await broker.end()
+    await browser?.close()
+    await broker?.end()
     removeFolder(folder)
   })
   afterEach(async () => {
-    expect(tab.problems).toEqual([])
-    await tab.close()
+    expect(tab?.problems ?? []).toEqual([])
+    await tab?.close()
   })
 
   const at = (path: string): string => `http://127.0.0.1:${broker.port}/${path}`

@@ -1,6 +1,7 @@
 // Long lists, a window at a time: which rows are in sight, which pages of the API hold them. Pure but for the
 // hook at the end. A list moves while it is looked at; no order is promised between two pages.
 
+import { useRef } from "preact/hooks"
 import type { Params } from "../api/client.ts"
 import { LIST_EVERY_MS, useApis, type View } from "./query.ts"
 
@@ -56,14 +57,22 @@ export function useList<Row>(
   )
   const failed = views.find(view => view.state === "failed")
   const there = views.find(view => view.state === "there")
-  const view = there ?? failed ?? { state: "loading" as const }
-  const total = there?.state === "there" ? (there.total ?? 0) : 0
+  // While the reader scrolls on to rows that are not here yet, the list is as long as it was.
+  const known = useRef<{
+    readonly path: string
+    readonly view: View<readonly Row[]>
+    readonly total: number
+  } | null>(null)
+  const key = JSON.stringify([path, params])
+  if (there?.state === "there") {
+    const stale = views.some(view => view.state === "there" && view.stale)
+    known.current = { path: key, view: { ...there, data: read(there.data), stale }, total: there.total ?? 0 }
+  } else if (known.current?.path !== key) {
+    known.current = null
+  }
   return {
-    view:
-      view.state === "there"
-        ? { ...view, data: read(view.data), stale: views.some(one => one.state === "there" && one.stale) }
-        : view,
-    total,
+    view: failed ?? known.current?.view ?? { state: "loading" },
+    total: known.current?.total ?? 0,
     row(index) {
       const page = views[Math.floor(index / PAGE_ROWS) - offsets[0]! / PAGE_ROWS]
       return page?.state === "there" ? read(page.data)[index % PAGE_ROWS] : undefined

@@ -169,6 +169,7 @@ function StatsPart({ domain, realm }: { readonly domain: Domain; readonly realm:
       <div class="grid">
         <Panel
           class="span-7"
+          stale={view.state === "there" && view.stale}
           title="Operations"
           end={
             <>

@@ -215,7 +215,7 @@ export function ListTable<Row>({
   if (view.state === "failed") return <Failed failure={view.failure} again={view.again} />
   if (list.total === 0 && view.data.length === 0) return <>{empty ?? <Empty title="Empty" />}</>
   return (
-    <>
+    <div class="aging" data-stale={view.stale}>
       <Grid
         label={label}
         columns={columns}
@@ -225,11 +225,9 @@ export function ListTable<Row>({
         span={span}
         onSpan={setSpan}
       />
-      {view.stale && (
-        <p class="tablefoot">
-          <AsOf view={view} />
-        </p>
-      )}
-    </>
+      <p class="tablefoot" hidden={!view.stale}>
+        <AsOf view={view} />
+      </p>
+    </div>
   )
 }
