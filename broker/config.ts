@@ -51,7 +51,9 @@ const families = list
 const origins = list
   .pipe(z.array(z.string().refine(isOrigin)))
   .describe("origins as browsers send them (https://app.example.com), separated by commas")
-const familiesOrAll = z.union([z.literal("*").transform((): number[] => []), families])
+const familiesOrAll = z
+  .union([z.literal("*").transform((): number[] => []), families])
+  .describe("* or family numbers from 1 to 4294967295, separated by commas")
 
 /** `20/s`, `10/min` or `20/s:60`; 0 switches the limit off. */
 export interface RateOption {

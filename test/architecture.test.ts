@@ -24,11 +24,13 @@ import {
 import { readSource, type Source } from "./architecture/source.ts"
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url))
-const ELSEWHERE = ["node_modules", "dist", "coverage", "data", ".git"]
+const ELSEWHERE = ["node_modules", "dist", "coverage", ".git"]
 
 function files(pattern: string): string[] {
   const exclude = (path: string): boolean => path.split("/").some(part => ELSEWHERE.includes(part))
-  return globSync(pattern, { cwd: ROOT, exclude }).sort()
+  const found = globSync(pattern, { cwd: ROOT, exclude })
+  // What a broker of this checkout keeps.
+  return found.filter(path => !path.startsWith("data/")).sort()
 }
 
 function text(path: string): string {

@@ -148,6 +148,12 @@ export const WALLS: readonly Wall[] = [
       "the model is reasoned from docs/PROTOCOL.md: with the broker's code it would agree with every bug",
   },
   {
+    // What it measures is the kernel's own work, which a process shows nobody (decisions/0022-operator.md).
+    files: ["test/bench/operator.ts"],
+    may: ["test/bench/**", "test/kit/**", "test/cluster/kit/**", "operator/**"],
+    instead: "this benchmark measures the operator and nothing else",
+  },
+  {
     files: ["test/bench/**"],
     may: ["test/bench/**", "test/kit/**"],
     instead: "a benchmark measures a process from outside",
