@@ -43,7 +43,7 @@ export function wallProblems(source: Source): string[] {
 }
 
 function isPath(target: string): boolean {
-  return /\.(m?ts|tsx|mjs|json|css|sql)$/.test(target)
+  return /\.(m?ts|tsx|mjs|json|css|svg|sql)$/.test(target)
 }
 
 function columnOf(path: string): { readonly folder: string; readonly domain: string } | null {
@@ -117,7 +117,7 @@ export function shapeProblems({ path, openingLines, defaultExport }: Source): st
       `${path} opens with ${openingLines} comment lines: say in ${OPENING_LINES_MIN} to ${OPENING_LINES_MAX} what it holds and what it must never do (a drawing may follow after an empty comment line)`,
     )
   }
-  if (defaultExport !== null && !matchesGlob(path, "*.config.ts")) {
+  if (defaultExport !== null && !matchesGlob(path, "{*,web/*}.config.ts")) {
     problems.push(`${path}:${defaultExport} exports a default: give it a name`)
   }
   return problems
@@ -134,6 +134,11 @@ export function packageProblems(sources: readonly Source[], manifest: Manifest):
     sources.some(
       source => isTest(source.path) === test && source.imports.some(({ target }) => target === name),
     )
+  // The page is built into files: what it is made of is not needed where it is served.
+  const bundled = (name: string): boolean =>
+    sources.some(
+      ({ path, imports }) => path.startsWith("web/") && imports.some(({ target }) => target === name),
+    )
   const problems: string[] = []
   const all = { ...manifest.dependencies, ...manifest.devDependencies }
   for (const [name, range] of Object.entries(all)) {
@@ -148,7 +153,7 @@ export function packageProblems(sources: readonly Source[], manifest: Manifest):
   }
   for (const name of Object.keys(manifest.devDependencies)) {
     const typed = name.startsWith("@types/") && name.slice("@types/".length) in all
-    if (name in TOOLS || typed || importedBy(name, true)) continue
+    if (name in TOOLS || typed || importedBy(name, true) || bundled(name)) continue
     problems.push(
       `package.json: nothing imports ${name}: take it out, or say in test/architecture/walls.ts what it is for`,
     )

@@ -255,15 +255,21 @@ export const BANS: readonly Ban[] = [
 
 /** Which files may import a package at all. */
 export const PACKAGES: Readonly<Record<string, readonly string[]>> = {
+  "@tanstack/preact-query": ["web/app.tsx", "web/state/query.ts"],
   "@fastify/websocket": ["broker/admin/http.ts"],
   "better-sqlite3": ["broker/storage/database.ts"],
   commander: ["cli/**"],
   croner: ["broker/domains/cron.ts"],
   fastify: ["broker/admin/**"],
   jose: ["broker/*.ts", "cli/token.ts"],
+  "lucide-preact": ["web/parts/**", "web/pages/**"],
   pino: ["broker/log.ts"],
   "pino-pretty": ["broker/log.ts"],
   "prom-client": ["broker/admin/metrics.ts", "operator/loop/**"],
+  preact: ["web/**"],
+  uplot: ["web/parts/chart.tsx", "web/main.tsx"],
+  vite: ["web/build.ts", "web/vite.config.ts"],
+  "wouter-preact": ["web/state/navigation.ts"],
   ws: ["broker/transport/websocket.ts", "broker/admin/http.ts"],
   yaml: ["broker/config.ts"],
   zod: ["broker/*.ts", "broker/admin/**", "operator/kinds/**"],
@@ -272,7 +278,10 @@ export const PACKAGES: Readonly<Record<string, readonly string[]>> = {
 /** Packages that nobody imports, and what they are for. */
 export const TOOLS: Readonly<Record<string, string>> = {
   "@biomejs/biome": "npm run lint, npm run format",
+  "@fontsource-variable/inter": "a font of the page, taken in by web/style/tokens.css",
+  "@fontsource-variable/jetbrains-mono": "a font of the page, taken in by web/style/tokens.css",
   "@types/node": "types of Node's own modules",
+  "axe-core": "the accessibility check that test/kit/chromium.ts puts into the page under test",
   node: "the runtime itself, so that npm ci brings the right one along",
   typescript: "npm run types, npm run build",
 }

@@ -1,4 +1,5 @@
-// Who ordered what, and what came of it: the records that this process remembers, newest first.
+// Who ordered what, and what came of it: the records that this process remembers, newest first. It never calls
+// them complete: the log is.
 
 import { AuditList } from "../parts/lists.tsx"
 import { Panel } from "../parts/panel.tsx"
