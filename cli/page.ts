@@ -1,5 +1,5 @@
-// Where the files of the web page lie.
-// Nothing but their place: who serves them is the broker.
+// Where the files of the web page lie. Nothing but their place: the broker serves them, and does without where
+// there are none.
 
 import { existsSync } from "node:fs"
 import { fileURLToPath } from "node:url"

@@ -1,11 +1,7 @@
-// Which view stands at which address, for whom.
-// A view that nobody knows says so.
+// Which view stands at which address, for whom. A view that nobody knows says so; nothing is fetched or decided
+// here.
 
 import { QueryClientProvider } from "@tanstack/preact-query"
-import { useSegments } from "./data/navigation.ts"
-import { queries } from "./data/query.ts"
-import { session } from "./data/session.ts"
-import { useStore } from "./data/store.ts"
 import { Audit } from "./pages/audit.tsx"
 import { DeadLetters } from "./pages/dead-letters.tsx"
 import { Definitions } from "./pages/definitions.tsx"
@@ -19,6 +15,10 @@ import { StatusPage } from "./pages/status.tsx"
 import { Link } from "./parts/link.tsx"
 import { Empty, Lacking, Loading, Panel } from "./parts/panel.tsx"
 import { Shell } from "./parts/shell.tsx"
+import { useSegments } from "./state/navigation.ts"
+import { queries } from "./state/query.ts"
+import { session } from "./state/session.ts"
+import { useStore } from "./state/store.ts"
 import { isDomain } from "./text/words.ts"
 
 export function App() {

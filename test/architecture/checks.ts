@@ -43,7 +43,7 @@ export function wallProblems(source: Source): string[] {
 }
 
 function isPath(target: string): boolean {
-  return /\.(m?ts|tsx|mjs|json|css|sql|svg)$/.test(target)
+  return /\.(m?ts|tsx|mjs|json|css|svg|sql)$/.test(target)
 }
 
 function columnOf(path: string): { readonly folder: string; readonly domain: string } | null {
@@ -117,7 +117,7 @@ export function shapeProblems({ path, openingLines, defaultExport }: Source): st
       `${path} opens with ${openingLines} comment lines: say in ${OPENING_LINES_MIN} to ${OPENING_LINES_MAX} what it holds and what it must never do (a drawing may follow after an empty comment line)`,
     )
   }
-  if (defaultExport !== null && !matchesGlob(path, "**/*.config.ts")) {
+  if (defaultExport !== null && !matchesGlob(path, "{*,web/*}.config.ts")) {
     problems.push(`${path}:${defaultExport} exports a default: give it a name`)
   }
   return problems
@@ -134,6 +134,11 @@ export function packageProblems(sources: readonly Source[], manifest: Manifest):
     sources.some(
       source => isTest(source.path) === test && source.imports.some(({ target }) => target === name),
     )
+  // The page is built into files: what it is made of is not needed where it is served.
+  const bundled = (name: string): boolean =>
+    sources.some(
+      ({ path, imports }) => path.startsWith("web/") && imports.some(({ target }) => target === name),
+    )
   const problems: string[] = []
   const all = { ...manifest.dependencies, ...manifest.devDependencies }
   for (const [name, range] of Object.entries(all)) {
@@ -146,14 +151,9 @@ export function packageProblems(sources: readonly Source[], manifest: Manifest):
       `package.json: no file of the product imports ${name}: take it out, or move it to devDependencies`,
     )
   }
-  // The page is built before anything is published: what it is made of is not needed to run.
-  const inPage = (name: string): boolean =>
-    sources.some(
-      ({ path, imports }) => path.startsWith("web/") && imports.some(({ target }) => target === name),
-    )
   for (const name of Object.keys(manifest.devDependencies)) {
     const typed = name.startsWith("@types/") && name.slice("@types/".length) in all
-    if (name in TOOLS || typed || importedBy(name, true) || inPage(name)) continue
+    if (name in TOOLS || typed || importedBy(name, true) || bundled(name)) continue
     problems.push(
       `package.json: nothing imports ${name}: take it out, or say in test/architecture/walls.ts what it is for`,
     )
@@ -229,8 +229,7 @@ export function citationProblems(
   }
   // What another document numbers is named with that document.
   for (const { text, line } of source.comments) if (!/admin-api|operator\.md/.test(text)) collect(text, line)
-  // Tests of the operator carry the acceptance ids of its own page.
-  if (isTest(source.path) && !/^test\/(operator|cluster)\//.test(source.path)) {
+  if (isTest(source.path)) {
     for (const { text, line } of source.texts) {
       const head = /^[A-Z]{1,3}-\d+[^:]*:/.exec(text)
       if (head !== null) collect(head[0], line)

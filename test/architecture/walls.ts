@@ -267,23 +267,23 @@ export const BANS: readonly Ban[] = [
 
 /** Which files may import a package at all. */
 export const PACKAGES: Readonly<Record<string, readonly string[]>> = {
+  "@tanstack/preact-query": ["web/app.tsx", "web/state/query.ts"],
   "@fastify/websocket": ["broker/admin/http.ts"],
   // Kubeconfigs and logins; typed models would drop fields they do not know.
   "@kubernetes/client-node": ["operator/cluster/api.ts"],
-  "@tanstack/preact-query": ["web/**"],
   "better-sqlite3": ["broker/storage/database.ts"],
   commander: ["cli/**"],
   croner: ["broker/domains/cron.ts"],
   fastify: ["broker/admin/**", "operator/loop/health.ts"],
   jose: ["broker/*.ts", "cli/token.ts", "operator/cluster/secrets.ts"],
-  "lucide-preact": ["web/**"],
+  "lucide-preact": ["web/parts/**", "web/pages/**"],
   pino: ["broker/log.ts", "operator/world.ts"],
   "pino-pretty": ["broker/log.ts"],
   preact: ["web/**"],
   "prom-client": ["broker/admin/metrics.ts", "operator/loop/**"],
-  uplot: ["web/**"],
-  vite: ["web/*.ts"],
-  "wouter-preact": ["web/**"],
+  uplot: ["web/parts/chart.tsx", "web/main.tsx"],
+  vite: ["web/build.ts", "web/vite.config.ts"],
+  "wouter-preact": ["web/state/navigation.ts"],
   ws: ["broker/transport/websocket.ts", "broker/admin/http.ts"],
   yaml: ["broker/config.ts", "operator/main.ts", "operator/generate.ts"],
   zod: ["broker/*.ts", "broker/admin/**", "operator/kinds/**", "operator/config.ts"],
@@ -292,10 +292,10 @@ export const PACKAGES: Readonly<Record<string, readonly string[]>> = {
 /** Packages that nobody imports, and what they are for. */
 export const TOOLS: Readonly<Record<string, string>> = {
   "@biomejs/biome": "npm run lint, npm run format",
-  "@fontsource-variable/inter": "the page's letters, from its style sheets",
-  "@fontsource-variable/jetbrains-mono": "the page's letters for code, from its style sheets",
+  "@fontsource-variable/inter": "a font of the page, taken in by web/style/tokens.css",
+  "@fontsource-variable/jetbrains-mono": "a font of the page, taken in by web/style/tokens.css",
   "@types/node": "types of Node's own modules",
-  "axe-core": "handed to the browser as a script by test/page",
+  "axe-core": "the accessibility check that test/kit/chromium.ts puts into the page under test",
   node: "the runtime itself, so that npm ci brings the right one along",
   typescript: "npm run types, npm run build",
 }

@@ -41,7 +41,7 @@ describe("the page's files", () => {
     expect(reply.text).not.toMatch(/(?:src|href)="(?:\/|https?:)/)
   })
 
-  test("admin-api §21, first row: a navigation gets the entry with the way back to its root, whatever else does not", async () => {
+  test("a navigation gets the entry with the way back to its root, whatever else does not", async () => {
     for (const [path, base] of [
       ["/queue", "./"],
       ["/queue/prod/jobs/emails", "../../../"],
@@ -58,7 +58,7 @@ describe("the page's files", () => {
     expect((await get(`/${"a/".repeat(40)}`, HTML)).status).toBe(404)
   })
 
-  test("admin-api §21, first row: no reserved prefix is ever answered with the entry", async () => {
+  test("no reserved prefix is ever answered with the entry", async () => {
     for (const prefix of RESERVED) {
       for (const path of [`/${prefix}`, `/${prefix}/nothing/here`]) {
         const reply = await get(path, HTML)

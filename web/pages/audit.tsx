@@ -1,5 +1,5 @@
-// Who ordered what, and what came of it: the records that this process remembers, newest first.
-// A record is shown as it was written and never put together here.
+// Who ordered what, and what came of it: the records that this process remembers, newest first. It never calls
+// them complete: the log is.
 
 import { AuditList } from "../parts/lists.tsx"
 import { Panel } from "../parts/panel.tsx"

@@ -3,11 +3,11 @@
 
 import { pathOf } from "../api/client.ts"
 import type { AreaNames, DeadLetterRow, RealmNames, Resources } from "../api/types.ts"
-import { useParam } from "../data/navigation.ts"
-import { LIST_EVERY_MS, SLOW_EVERY_MS, useApi, useApis } from "../data/query.ts"
 import { DeadLetterTable } from "../parts/dead-letters.tsx"
 import { LifetimeTag } from "../parts/figures.tsx"
 import { Failed, Loading, Panel, Shown } from "../parts/panel.tsx"
+import { useParam } from "../state/navigation.ts"
+import { LIST_EVERY_MS, SLOW_EVERY_MS, useApi, useApis } from "../state/query.ts"
 import { exact } from "../text/format.ts"
 import { RealmFilter } from "./domain.tsx"
 

@@ -3,12 +3,12 @@
 
 import { useEffect, useRef, useState } from "preact/hooks"
 import type { MetricSample, Metrics } from "../api/types.ts"
-import { useParam } from "../data/navigation.ts"
-import { STATS_EVERY_MS, useApi } from "../data/query.ts"
 import { Chart } from "../parts/chart.tsx"
 import { LifetimeTag, Tag } from "../parts/figures.tsx"
 import { Empty, Panel, Shown } from "../parts/panel.tsx"
 import { type Column, RowsTable } from "../parts/table.tsx"
+import { useParam } from "../state/navigation.ts"
+import { STATS_EVERY_MS, useApi } from "../state/query.ts"
 import { bytes, compact, exact, latency } from "../text/format.ts"
 
 function keyOf({ name, labels }: MetricSample): string {

@@ -2,15 +2,15 @@
 // Everything here is about this one process.
 
 import type { AuditRecord, Diagnostics, Metrics, Stats } from "../api/types.ts"
-import { useAllStats, useHistory, useReadiness, useStats, useVerdict } from "../data/live.ts"
-import type { Figure as FigureName, History, Point } from "../data/metrics.ts"
-import { LIST_EVERY_MS, STATS_EVERY_MS, useApi, type View } from "../data/query.ts"
-import type { Verdict } from "../data/verdict.ts"
 import { Chart, type Line } from "../parts/chart.tsx"
 import { Dot, Figure, Moment, Tag } from "../parts/figures.tsx"
 import { Flow } from "../parts/flow.tsx"
 import { Link } from "../parts/link.tsx"
 import { Empty, Panel, Shown, ViewPanel } from "../parts/panel.tsx"
+import { useAllStats, useHistory, useReadiness, useStats, useVerdict } from "../state/live.ts"
+import type { Figure as FigureName, History, Point } from "../state/metrics.ts"
+import { LIST_EVERY_MS, STATS_EVERY_MS, useApi, type View } from "../state/query.ts"
+import type { Verdict } from "../state/verdict.ts"
 import { age, bytes, compact, latency, signed } from "../text/format.ts"
 import { DOMAINS, type Domain, isDomain, WORDS } from "../text/words.ts"
 

@@ -3,16 +3,16 @@
 
 import { pathOf } from "../api/client.ts"
 import type { SearchAnswer, SessionRow } from "../api/types.ts"
-import { closeSession } from "../data/commands.ts"
-import { useStats } from "../data/live.ts"
-import { useParam } from "../data/navigation.ts"
-import { viewOfHref } from "../data/places.ts"
-import { LIST_EVERY_MS, useApi } from "../data/query.ts"
 import { CommandButton } from "../parts/dialog.tsx"
 import { Facts, LifetimeTag, Moment, Tag } from "../parts/figures.tsx"
 import { Link } from "../parts/link.tsx"
 import { SessionList } from "../parts/lists.tsx"
 import { Empty, Panel, ViewPanel } from "../parts/panel.tsx"
+import { closeSession } from "../state/commands.ts"
+import { useStats } from "../state/live.ts"
+import { useParam } from "../state/navigation.ts"
+import { viewOfHref } from "../state/places.ts"
+import { LIST_EVERY_MS, useApi } from "../state/query.ts"
 import { age, exact } from "../text/format.ts"
 
 export function Sessions() {

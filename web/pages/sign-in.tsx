@@ -2,9 +2,9 @@
 // into an address, and the field does not show it.
 
 import { useId, useState } from "preact/hooks"
-import { refreshAll } from "../data/query.ts"
-import { session } from "../data/session.ts"
 import icon from "../icons/fitz.svg"
+import { refreshAll } from "../state/query.ts"
+import { session } from "../state/session.ts"
 
 export function SignInForm({ onDone }: { readonly onDone?: () => void }) {
   const [text, setText] = useState("")

@@ -2,15 +2,15 @@
 // programs away.
 
 import type { Diagnostics, Readiness, TrustSources } from "../api/types.ts"
-import { drain } from "../data/commands.ts"
-import { useReadiness, useStats, useVerdict } from "../data/live.ts"
-import { viewOfHref } from "../data/places.ts"
-import { SLOW_EVERY_MS, useApi } from "../data/query.ts"
-import { levelOf, levelOfDiagnosis, spoken } from "../data/verdict.ts"
 import { CommandButton } from "../parts/dialog.tsx"
 import { Dot, Facts, Moment, Tag } from "../parts/figures.tsx"
 import { Link } from "../parts/link.tsx"
 import { Empty, ViewPanel } from "../parts/panel.tsx"
+import { drain } from "../state/commands.ts"
+import { useReadiness, useStats, useVerdict } from "../state/live.ts"
+import { viewOfHref } from "../state/places.ts"
+import { SLOW_EVERY_MS, useApi } from "../state/query.ts"
+import { levelOf, levelOfDiagnosis, spoken } from "../state/verdict.ts"
 import { age } from "../text/format.ts"
 import { isDomain, WORDS } from "../text/words.ts"
 

@@ -3,8 +3,8 @@
 
 import { useEffect, useRef } from "preact/hooks"
 import uPlot from "uplot"
-import { useStore } from "../data/store.ts"
-import { theme } from "../data/theme.ts"
+import { useStore } from "../state/store.ts"
+import { theme } from "../state/theme.ts"
 import { clock } from "../text/format.ts"
 
 export interface Line {

@@ -2,8 +2,8 @@
 // confidence. It is no measurement, and the words do not pretend that it is.
 
 import type { Diagnostics } from "../api/types.ts"
-import type { View } from "../data/query.ts"
-import { levelOfDiagnosis, spoken } from "../data/verdict.ts"
+import type { View } from "../state/query.ts"
+import { levelOfDiagnosis, spoken } from "../state/verdict.ts"
 import { age, exact } from "../text/format.ts"
 import { Dot, Facts, Tag } from "./figures.tsx"
 import { Empty, ViewPanel } from "./panel.tsx"

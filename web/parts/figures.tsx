@@ -2,8 +2,8 @@
 // also says in words what it shows by colour or shape.
 
 import type { ComponentChildren } from "preact"
-import { useNow } from "../data/clock.ts"
-import type { Level } from "../data/verdict.ts"
+import { useNow } from "../state/clock.ts"
+import type { Level } from "../state/verdict.ts"
 import { moment, relative, utc } from "../text/format.ts"
 import { LIFETIME_WORDS, type Lifetime } from "../text/words.ts"
 

@@ -2,8 +2,8 @@
 // whose state is durable. What moves, moves in the picture; every lane is a link and says its figures as text.
 
 import type { Diagnostics, Stats } from "../api/types.ts"
-import type { Point } from "../data/metrics.ts"
-import { levelOfDiagnosis } from "../data/verdict.ts"
+import type { Point } from "../state/metrics.ts"
+import { levelOfDiagnosis } from "../state/verdict.ts"
 import { bytes, compact, latency } from "../text/format.ts"
 import { DOMAINS, type Domain, WORDS } from "../text/words.ts"
 import { Spark } from "./figures.tsx"

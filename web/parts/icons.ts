@@ -1,5 +1,5 @@
-// Which picture stands for which domain or view.
-// Pictures only; words stand beside them everywhere.
+// Which picture stands for which domain or view. Pictures only: words stand beside them everywhere, and no picture
+// carries a meaning alone.
 
 import {
   Activity,

@@ -2,7 +2,7 @@
 // anew. It knows no view.
 
 import type { ComponentChildren, JSX } from "preact"
-import { addressTo, go } from "../data/navigation.ts"
+import { addressTo, go } from "../state/navigation.ts"
 
 interface LinkProps extends Omit<JSX.AnchorHTMLAttributes<HTMLAnchorElement>, "href"> {
   /** Relative to the page's root. */

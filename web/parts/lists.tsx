@@ -23,9 +23,9 @@ import {
   removeSchedule,
   rollback,
   triggerSchedule,
-} from "../data/commands.ts"
-import { viewOfPlace, viewOfRoute } from "../data/places.ts"
-import { SLOW_EVERY_MS } from "../data/query.ts"
+} from "../state/commands.ts"
+import { viewOfPlace, viewOfRoute } from "../state/places.ts"
+import { SLOW_EVERY_MS } from "../state/query.ts"
 import { age, compact, exact, latency } from "../text/format.ts"
 import { CommandButton } from "./dialog.tsx"
 import { Moment, Tag } from "./figures.tsx"

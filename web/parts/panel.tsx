@@ -4,7 +4,7 @@
 import { CircleOff, CloudOff, FileQuestion, Hourglass, LockKeyhole, TriangleAlert } from "lucide-preact"
 import { Component, type ComponentChildren } from "preact"
 import type { Failure, FailureKind } from "../api/client.ts"
-import type { View } from "../data/query.ts"
+import type { View } from "../state/query.ts"
 import { clock, utc } from "../text/format.ts"
 
 interface PanelProps {

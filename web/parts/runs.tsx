@@ -2,7 +2,7 @@
 // cron expression; the broker's own next run stands beside it as text and is the one that counts.
 
 import { useMemo } from "preact/hooks"
-import { useNow } from "../data/clock.ts"
+import { useNow } from "../state/clock.ts"
 import { nextRuns } from "../text/cron.ts"
 import { counted } from "../text/format.ts"
 

@@ -4,7 +4,8 @@
 import type { ComponentChildren } from "preact"
 import { useLayoutEffect, useRef, useState } from "preact/hooks"
 import type { Params } from "../api/client.ts"
-import { type Span, spanOf, useList } from "../data/list.ts"
+import { useList } from "../state/list.ts"
+import { type Span, spanOf } from "../state/span.ts"
 import { exact } from "../text/format.ts"
 import { AsOf, Empty, Failed, Loading } from "./panel.tsx"
 

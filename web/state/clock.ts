@@ -1,4 +1,5 @@
-// The page's own clock: one tick a second for everything that shows an age. It decides nothing.
+// The page's own clock: one tick a second for everything that shows an age. It decides nothing, and nobody else
+// keeps a timer for that.
 
 import { Store, useStore } from "./store.ts"
 

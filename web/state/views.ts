@@ -1,4 +1,5 @@
-// The views of the page: their names, addresses and keys. Who shows them is web/app.tsx.
+// The views of the page: their names, addresses and keys. Who shows them is web/app.tsx; a view that is missing
+// there is not one.
 
 import { DOMAINS, WORDS } from "../text/words.ts"
 

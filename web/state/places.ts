@@ -1,4 +1,5 @@
-// From what the API names (a route, a path of its own, a session) to the view that shows it. Pure.
+// From what the API names (a route, a path of its own, a session) to the view that shows it. Pure: it follows no
+// link by itself.
 
 import { pathOf } from "../api/client.ts"
 import type { SearchResult } from "../api/types.ts"

@@ -1,4 +1,5 @@
-// Light, dark, or as the reader's machine is. A preference, not a secret: it outlives the tab.
+// Light, dark, or as the reader's machine is. A preference, not a secret: it outlives the tab, and it is the only
+// thing of this page that does.
 
 import { Store } from "./store.ts"
 

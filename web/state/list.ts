@@ -1,39 +1,10 @@
-// Long lists, a window at a time: which rows are in sight, which pages of the API hold them. Pure but for the
-// hook at the end. A list moves while it is looked at; no order is promised between two pages.
+// A list of the API as far as it is in sight. Only the pages that hold those rows are asked for, and while others
+// come the list is as long as it was.
 
 import { useRef } from "preact/hooks"
 import type { Params } from "../api/client.ts"
 import { LIST_EVERY_MS, useApis, type View } from "./query.ts"
-
-export interface Span {
-  /** First row that is drawn. */
-  readonly from: number
-  /** Behind the last one. */
-  readonly to: number
-}
-
-/** Rows to draw: those in sight and some on either side, so that scrolling shows no gaps. */
-export function spanOf(
-  scrollTop: number,
-  height: number,
-  rowHeight: number,
-  total: number,
-  margin = 12,
-): Span {
-  const first = Math.floor(Math.max(0, scrollTop) / rowHeight)
-  const shown = Math.ceil(height / rowHeight)
-  const from = Math.max(0, Math.min(first, total - shown) - margin)
-  return { from, to: Math.min(total, Math.max(from, first + shown + margin)) }
-}
-
-export const PAGE_ROWS = 200
-
-/** Offsets of the pages that hold a span. */
-export function offsetsOf({ from, to }: Span): readonly number[] {
-  const first = Math.floor(from / PAGE_ROWS)
-  const last = Math.max(first, Math.ceil(to / PAGE_ROWS) - 1)
-  return Array.from({ length: last - first + 1 }, (_, at) => (first + at) * PAGE_ROWS)
-}
+import { offsetsOf, PAGE_ROWS, type Span } from "./span.ts"
 
 export interface ListPages<Row> {
   /** The state of the list as a whole. */

@@ -1,4 +1,5 @@
-// When to ask again. Pure: what is known goes in, milliseconds come out.
+// When to ask again. Pure: what is known goes in, milliseconds come out; whoever asks keeps the timer.
+// A tab that nobody sees and a broker in trouble are asked less often.
 
 import { Failure } from "../api/client.ts"
 
