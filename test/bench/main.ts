@@ -3,6 +3,7 @@
 // docs/PERFORMANCE.md.
 
 import { execFileSync, spawn } from "node:child_process"
+import { once } from "node:events"
 import { readFileSync, writeFileSync } from "node:fs"
 import { arch, cpus } from "node:os"
 import { fileURLToPath } from "node:url"
@@ -21,6 +22,7 @@ import {
 } from "./servers.ts"
 
 const LOAD = fileURLToPath(new URL("load.ts", import.meta.url))
+const READS = fileURLToPath(new URL("reads.ts", import.meta.url))
 const REPORT = fileURLToPath(new URL("../../docs/PERFORMANCE.md", import.meta.url))
 
 interface Work {
@@ -159,7 +161,7 @@ function runLoad(name: string, spec: object): Promise<Result> {
   })
 }
 
-async function once(peer: string, start: () => Promise<Server>, work: Work): Promise<Result> {
+async function race(peer: string, start: () => Promise<Server>, work: Work): Promise<Result> {
   const server = await start()
   try {
     const spec = { ...work.spec, ...(peer === "fitz" ? MORE_FOR_US[work.name] : {}), peer, port: server.port }
@@ -181,8 +183,8 @@ async function measure(work: Work, rounds: number): Promise<Row> {
   const ours: Result[] = []
   const theirs: Result[] = []
   for (let round = 0; round < rounds; round++) {
-    ours.push(await once("fitz", () => startFitz(), work))
-    if (work.peer !== null) theirs.push(await once(work.peer.name, work.peer.start, work))
+    ours.push(await race("fitz", () => startFitz(), work))
+    if (work.peer !== null) theirs.push(await race(work.peer.name, work.peer.start, work))
   }
   const rate = median(ours.map(result => result.rate))
   const wanted = work.aim === undefined ? `≥ ${shown(work.target)}` : `≥ ${work.target}, aim ${work.aim}`
@@ -197,6 +199,40 @@ async function measure(work: Work, rounds: number): Promise<Row> {
     ratio: `${ratio.toFixed(2)} ${verdict(ratio, work.target)}`,
     wanted,
   }
+}
+
+/** What a thousand admin reads a second cost: against the same reads at another, idle broker. */
+async function underReads(): Promise<Row[]> {
+  const works = WORKS.filter(
+    ({ name }) => name === "notice 1 → 1, 256 B" || name === "enqueue 256 B, 50 × 16 in flight",
+  )
+  const rows: Row[] = []
+  for (const work of works) {
+    const rates = { here: [] as Result[], elsewhere: [] as Result[] }
+    for (let round = 0; round < rounds; round++) {
+      for (const where of ["here", "elsewhere"] as const) {
+        const open = { FITZ_ADMIN_AUTH_MODE: "open", FITZ_RATE_LIMIT_ADMIN_READ: "0" }
+        const measured = await startFitz(undefined, open)
+        const idle = await startFitz(undefined, open, 24_110)
+        const reader = spawn(process.execPath, [READS, String((where === "here" ? measured : idle).port)], {
+          stdio: ["ignore", "pipe", "inherit"],
+        })
+        await once(reader.stdout, "data")
+        rates[where].push(await runLoad(work.load, { ...work.spec, peer: "fitz", port: measured.port }))
+        reader.kill()
+        await Promise.all([measured.stop(), idle.stop()])
+      }
+    }
+    const ratio = median(rates.here.map(({ rate }) => rate)) / median(rates.elsewhere.map(({ rate }) => rate))
+    rows.push({
+      name: `${work.name}, with 1,000 admin reads/s`,
+      ours: figure(rates.here),
+      theirs: `reads elsewhere ${figure(rates.elsewhere)}`,
+      ratio: `${ratio.toFixed(2)} ${verdict(ratio, 0.95)}`,
+      wanted: "≥ 0.95",
+    })
+  }
+  return rows
 }
 
 function verdict(value: number, target: number): string {
@@ -253,6 +289,7 @@ const add = (row: Row): void => {
   console.log(`${row.name}: ${row.ours}  ${row.theirs}  ${row.ratio}  (${row.wanted})`)
 }
 for (const work of WORKS) if (wanted(work.name)) add(await measure(work, rounds))
+if (wanted("admin reads")) for (const row of await underReads()) add(row)
 if (wanted("boot")) for (const row of await boot()) add(row)
 if (wanted("idle")) add(await idle())
 const report = `${machine()}\n\n${table(rows)}`

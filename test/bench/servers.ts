@@ -72,8 +72,8 @@ async function answering(port: number): Promise<void> {
 export async function startFitz(
   folder = newFolder(),
   environment: Readonly<Record<string, string>> = {},
+  port = 24_100,
 ): Promise<Server> {
-  const port = 24_100
   const program = join(ROOT, "dist", "cli", "main.js")
   const start = `import(${JSON.stringify(program)}).then(m => m.main(["node", "fitz", "serve"])).then(c => { process.exitCode = c })`
   const server = await launch(process.execPath, ["-e", start], port, folder, {

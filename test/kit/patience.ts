@@ -4,7 +4,7 @@
 import { setTimeout as pause } from "node:timers/promises"
 import { Refused } from "./caller.ts"
 
-const PATIENCE_MS = 30_000
+const PATIENCE_MS = 60_000
 const AGAIN_MS = 10
 
 /** Asks until the answer passes, and returns that answer. */
