@@ -24,15 +24,14 @@ export class FenceBlocks implements Fences {
     } else this.upcoming = { first, count }
   }
 
-  next(): number {
+  next(): number | null {
     if (this.nextToken === this.end && this.upcoming !== null) {
       const { first, count } = this.upcoming
       this.upcoming = null
       this.nextToken = first
       this.end = first + count
     }
-    if (this.nextToken === this.end)
-      throw new Error("the fencing tokens that the store has set aside are used up")
+    if (this.nextToken === this.end) return null
     if (!this.asked && this.upcoming === null && this.end - this.nextToken < MORE_BELOW) {
       this.asked = true
       this.askForMore()

@@ -40,7 +40,8 @@ import type {
 
 /** Hands out fencing tokens: strictly rising, also over restarts on the same store (L-7). */
 export interface Fences {
-  next(): number
+  /** Null where none are left: the store has no room to set more of them aside. */
+  next(): number | null
 }
 
 export interface LeaseLimits extends RegistrationLimits {
@@ -197,8 +198,11 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
       if (lease === undefined && this.leasesDue.size >= this.limits.leasesMax) {
         return LEASE_FAULTS.waitersFull.because("too many leases")
       }
+      const token = this.fences.next()
+      if (token === null) return LEASE_FAULTS.noTokens
       if (lease !== undefined) this.forget(lease, context)
-      return { kind: GRANT_KINDS.acquired, token: this.open(session.family, route, owner, ttlMs, context) }
+      this.open({ family: session.family, route, owner, token }, ttlMs, context)
+      return { kind: GRANT_KINDS.acquired, token }
     }
     if (sameOwner(lease.owner, owner.session, owner.name)) {
       return { kind: GRANT_KINDS.alreadyHeld, token: lease.token }
@@ -212,6 +216,7 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
       return LEASE_FAULTS.waitersFull.because("this client waits for too many leases")
     }
     const token = this.fences.next()
+    if (token === null) return LEASE_FAULTS.noTokens
     const dueMs = context.now + waitSeconds * 1_000
     this.wait({ lease, owner, token, ttlMs, dueMs, heapAt: -1, order: token }, context)
     return { kind: GRANT_KINDS.queued, token }
@@ -297,15 +302,15 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
     return this.families.get(family)?.get(route.text)
   }
 
-  /** A free lease gets its holder; returns the token. */
-  private open(family: number, route: Route, owner: Owner, ttlMs: number, context: Context): number {
-    const token = this.fences.next()
+  /** A free lease gets its holder. */
+  private open(
+    held: Pick<Lease, "family" | "route" | "owner" | "token">,
+    ttlMs: number,
+    context: Context,
+  ): void {
     const lease: Lease = {
-      route,
-      family,
-      owner,
-      token,
-      order: token,
+      ...held,
+      order: held.token,
       lapsed: false,
       waiters: [],
       id: context.nextId(),
@@ -321,7 +326,6 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
     context.journal.undo(() => this.erase(lease))
     lease.tally.acquired++
     this.tell(lease, context)
-    return token
   }
 
   /**

@@ -22,6 +22,7 @@ export const LEASE_FAULTS = {
   waitTimedOut: new Fault(5006, "the wait for the lease is over"),
   waitersFull: new Fault(5007, "too many are waiting"),
   badRequest: new Fault(5008, "bad request"),
+  noTokens: new Fault(5008, "no fencing tokens: the disk is full"),
   unauthorized: new Fault(5009, "unauthorized"),
   invalidPattern: new Fault(5010, "invalid subscription route"),
   subscriptionLimit: new Fault(5010, "subscription limit reached"),

@@ -43,7 +43,7 @@ function moment(random: Random): number {
 test("SC-5 SC-6 SC-8 SC-9: the next minute is the one that a walk finds", () =>
   seeded(random => {
     let never = 0
-    for (let i = 0; i < 1_500; i++) {
+    for (let i = 0; i < 600; i++) {
       const text = expression(random)
       const times = CronTimes.parse(text)
       const rule = readCron(text)!
@@ -60,7 +60,7 @@ test("SC-5 SC-6 SC-8 SC-9: the next minute is the one that a walk finds", () =>
       }
     }
     // Combinations that never occur are rare, but they are among them.
-    expect(never).toBeLessThan(300)
+    expect(never).toBeLessThan(120)
   }))
 
 test("SC-7: an expression that was damaged in one place is taken exactly where the grammar takes it", () =>
@@ -88,7 +88,7 @@ test("SC-7: an expression that was damaged in one place is taken exactly where t
       "@",
     ]
     let refused = 0
-    for (let i = 0; i < 4_000; i++) {
+    for (let i = 0; i < 2_000; i++) {
       const text = expression(random)
       const at = random.int(text.length + 1)
       const damaged = text.slice(0, at) + random.pick(pieces) + text.slice(at + random.int(2))
@@ -97,7 +97,7 @@ test("SC-7: an expression that was damaged in one place is taken exactly where t
       if (!possible) refused++
       expect(CronTimes.parse(damaged) !== null, JSON.stringify(damaged)).toBe(possible)
     }
-    expect(refused).toBeGreaterThan(500)
+    expect(refused).toBeGreaterThan(250)
   }))
 
 test("SC-9: the next minute is strictly later, whole, and the same whoever asked before", () =>

@@ -1,4 +1,5 @@
-// KV, rule by rule (docs/PROTOCOL.md, KV-*), with time moved by hand. Never a socket, never a wait.
+// KV, rule by rule (docs/PROTOCOL.md, KV-*), over the in-memory door: what programs may rely on, each rule in a
+// test that carries its number, at its limits and one beyond. Time moves by hand; never a socket, a file or a wait.
 
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
 import { type PipedCaller, TestBroker, type TestBrokerOptions } from "../kit/broker.ts"
@@ -142,6 +143,35 @@ describe("transactions", () => {
     expect(kept()).toBe(0)
     await store({ a: "3" })
     expect(kept()).toBe(0)
+  })
+
+  test("KV-4: thousands of kept values go in several turns, and later readers see none of them", async () => {
+    const kept = (): number =>
+      broker.database.prepare<[], number>("SELECT count(*) FROM kv_past").pluck().get()!
+    start({ manual: true })
+    const settled = async <T>(request: Promise<T>): Promise<T> => {
+      broker.settle()
+      return request
+    }
+    const tx = await settled(a.kv.begin(ROUTE, "write"))
+    for (let i = 0; i < 2_500; i++) unheard(a.kv.put(tx, ROUTE, String(i), "old"))
+    await settled(a.kv.commit(tx, ROUTE))
+    const reader = await settled(a.kv.begin(ROUTE, "read"))
+    const sweep = await settled(b.kv.begin(ROUTE, "write"))
+    unheard(b.kv.deleteRange(sweep, ROUTE, "0", "z"), b.kv.put(sweep, ROUTE, "7", "new"))
+    await settled(b.kv.commit(sweep, ROUTE))
+    expect(kept()).toBe(2_500)
+    expect(String(await settled(a.kv.get(reader, ROUTE, "2499")))).toBe("old")
+    const turns = broker.durableTurns
+    const ended = a.kv.rollback(reader, ROUTE)
+    broker.step()
+    const later = a.kv.begin(ROUTE, "read")
+    broker.step()
+    const found = a.kv.scan(await later, ROUTE)
+    await settled(ended)
+    expect((await found).pairs.map(String)).toEqual(["7,new"])
+    expect(kept()).toBe(0)
+    expect(broker.durableTurns - turns).toBeGreaterThan(2)
   })
 
   test("KV-5: a writer sees its own changes over the committed state", async () => {

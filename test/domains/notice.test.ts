@@ -1,4 +1,5 @@
-// Notice, rule by rule (docs/PROTOCOL.md, N-*). Never a socket, never a wait.
+// Notice, rule by rule (docs/PROTOCOL.md, N-*), over the in-memory door: what programs may rely on, each rule in a
+// test that carries its number, at its limits and one beyond. Time moves by hand; never a socket, a file or a wait.
 
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
 import { type PipedCaller, TestBroker, type TestBrokerOptions } from "../kit/broker.ts"

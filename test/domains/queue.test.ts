@@ -1,8 +1,10 @@
-// Queue, rule by rule (docs/PROTOCOL.md, Q-*), with time moved by hand. Never a socket, never a wait.
+// Queue, rule by rule (docs/PROTOCOL.md, Q-*), over the in-memory door: what programs may rely on, each rule in a
+// test that carries its number, at its limits and one beyond. Time moves by hand; never a socket, a file or a wait.
 
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
 import { type PipedCaller, TestBroker, type TestBrokerOptions } from "../kit/broker.ts"
 import { block, bytes, opt, u8, u32, u64 } from "../kit/bytes.ts"
+import { seeded } from "../kit/random.ts"
 import { caught, refused, unheard } from "../kit/replies.ts"
 
 const ROUTE = "queue://realm/area/one"
@@ -209,6 +211,47 @@ describe("order", () => {
     }
     expect(found).toEqual(expected)
   })
+
+  test("Q-4 Q-5 Q-21: more delayed messages than are held in memory come in the order of their moments", () =>
+    seeded(async random => {
+      start({ manual: true, config: { queueCacheBytes: 10_000 } })
+      const expected: { dueMs: number; id: number; body: string }[] = []
+      let id = 0
+      const add = (count: number): void => {
+        for (let i = 0; i < count; i++) {
+          const delay = random.between(1, 500)
+          const body = `m${expected.length}`
+          unheard(a.queue.enqueue(ROUTE, body, delay))
+          expected.push({ dueMs: broker.now + delay * 1_000, id: id++, body })
+        }
+        broker.settle()
+      }
+      const found: string[] = []
+      const draw = async (): Promise<void> => {
+        for (let more = true; more; ) {
+          const asked = b.queue.reserve(ROUTE, { batch: random.between(1, 300), lease: 3_600 })
+          broker.settle()
+          const items = await asked
+          found.push(...items.map(item => String(item.body)))
+          more = items.length > 0
+        }
+      }
+      const due = (): string[] => {
+        const ripe = expected.filter(({ dueMs }) => dueMs <= broker.now)
+        return ripe.sort((x, y) => x.dueMs - y.dueMs || x.id - y.id).map(({ body }) => body)
+      }
+      add(1_500)
+      let from = 0
+      for (let round = 0; round < 12; round++) {
+        if (round < 3) add(300)
+        broker.jump(random.between(1_000, 70_000))
+        await draw()
+        // What was already drawn stays drawn, what has fallen due since comes behind it in order.
+        const drawnBefore = new Set(found.slice(0, from))
+        expect(found.slice(from)).toEqual(due().filter(body => !drawnBefore.has(body)))
+        from = found.length
+      }
+    }))
 })
 
 describe("reservations", () => {

@@ -1,4 +1,5 @@
-// RPC, rule by rule (docs/PROTOCOL.md, RPC-*), with time moved by hand. Never a socket, never a wait.
+// RPC, rule by rule (docs/PROTOCOL.md, RPC-*), over the in-memory door: what programs may rely on, each rule in a
+// test that carries its number, at its limits and one beyond. Time moves by hand; never a socket, a file or a wait.
 
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
 import { type PipedCaller, TestBroker, type TestBrokerOptions } from "../kit/broker.ts"

@@ -1,9 +1,11 @@
-// Stream, rule by rule (docs/PROTOCOL.md, ST-*). Never a socket, never a wait.
+// Stream, rule by rule (docs/PROTOCOL.md, ST-*), over the in-memory door: what programs may rely on, each rule in a
+// test that carries its number, at its limits and one beyond. Time moves by hand; never a socket, a file or a wait.
 
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
 import { type PipedCaller, TestBroker, type TestBrokerOptions } from "../kit/broker.ts"
 import { block, bytes, u8, u16, u32, u64 } from "../kit/bytes.ts"
 import type { Page, ReadOptions } from "../kit/caller.ts"
+import { seeded } from "../kit/random.ts"
 import { refused, unheard } from "../kit/replies.ts"
 
 const ROUTE = "stream://realm/area/one"
@@ -456,6 +458,55 @@ describe("selectors", () => {
     }
   })
 })
+
+test("ST-7 ST-9 ST-21 ST-27: hundreds of batches, some of them refused, stand in all orders, over restarts", () =>
+  seeded(async random => {
+    const all: { route: string; body: string }[] = []
+    for (let batch = 0; batch < 330; batch++) {
+      const route = `stream://${random.pick(["r", "s"])}/${random.pick(["a", "b"])}/${random.pick(["x", "y", "z"])}`
+      const session = await b.stream.begin(route)
+      const { count } = await b.stream.metadata(route)
+      const bodies = Array.from({ length: random.between(1, 3) }, (_, i) => `${batch}.${i}`)
+      for (const [i, body] of bodies.entries()) await b.stream.append(session, count + i, body)
+      if (random.chance(0.15)) {
+        broker.faults.fillDisk()
+        await refused(b.stream.commit(session), 2012)
+        broker.faults.freeDisk()
+        broker.advance(1_000)
+      } else {
+        await b.stream.commit(session)
+        all.push(...bodies.map(body => ({ route, body })))
+      }
+      if (random.chance(0.02)) start({ after: broker, nowMs: broker.now })
+    }
+    const positions = (keep: (route: string) => boolean): Map<string, number> =>
+      new Map(all.filter(({ route }) => keep(route)).map(({ body }, i) => [body, i]))
+    const within =
+      (pattern: string) =>
+      (route: string): boolean =>
+        pattern.split("/").every((part, i) => part === "*" || part === route.split("/")[i])
+    for (const realm of ["r", "*"])
+      for (const area of ["a", "*"])
+        for (const resource of ["x", "*"]) {
+          const selector = `stream://${realm}/${area}/${resource}`
+          const axis =
+            realm === "*"
+              ? "stream://*/*/*"
+              : area === "*"
+                ? `stream://${realm}/*/*`
+                : resource === "*"
+                  ? `stream://${realm}/${area}/*`
+                  : selector
+          const places = positions(within(axis))
+          const expected = all.filter(({ route }) => within(selector)(route)).map(({ body }) => body)
+          const from = random.int(places.size)
+          const page = await a.stream.read(selector, from, 10_000)
+          expect(page.items.map(item => ("event" in item ? String(item.event.body) : ""))).toEqual(
+            expected.filter(body => places.get(body)! >= from),
+          )
+          expect(page.more).toBe(false)
+        }
+  }))
 
 describe("reading", () => {
   test("ST-13: limit counts items; 0 gives an empty page; above 10,000 is taken as 10,000", async () => {

@@ -410,7 +410,7 @@ describe("a disk without room", () => {
   )
 
   test("O-6 O-10: a long SCAN gives each pair once, whichever of its turns is taken back", async () => {
-    for (let failAt = 0; failAt < 7; failAt++) {
+    for (let failAt = 0; failAt < 5; failAt++) {
       start({ manual: true })
       const begun = a.kv.begin(KV, "write")
       broker.settle()
@@ -435,7 +435,7 @@ describe("a disk without room", () => {
   })
 
   test("O-6 O-10: a long READ gives each event once, whichever of its turns is taken back", async () => {
-    for (let failAt = 0; failAt < 6; failAt++) {
+    for (let failAt = 0; failAt < 4; failAt++) {
       start({ manual: true })
       for (let batch = 0; batch < 2; batch++) {
         const begun = a.stream.begin(STREAM)

@@ -69,6 +69,8 @@ export class TestBroker {
   readonly folder: string | null
   /** Giving out a fencing token throws: a bug, as far as the broker can tell. */
   fencesFail = false
+  /** There are no fencing tokens: the store had no room to set more of them aside. */
+  fencesOut = false
   /** May the store be written to, as the broker sees it? */
   writable = true
   /** What the engine has handed to the durable lane. */
@@ -156,9 +158,9 @@ export class TestBroker {
     if (!manual) world.onPutOff = () => this.stir()
   }
 
-  private nextFence(fences: FenceBlocks): number {
+  private nextFence(fences: FenceBlocks): number | null {
     if (this.fencesFail) throw new Poisoned()
-    return fences.next()
+    return this.fencesOut ? null : fences.next()
   }
 
   get now(): number {

@@ -1,4 +1,5 @@
-// How much memory a process has in use, as the system counts it. Where the system does not say, tests skip.
+// How much memory a process has in use, as the system counts it. Where the system does not say, tests skip; they
+// never guess.
 
 import { readFileSync } from "node:fs"
 

@@ -272,6 +272,12 @@ describe("a disk that fills up", () => {
       )
     }
     expect(refused.code).toBe(4007)
+    // No room for fencing tokens either, which is no bug.
+    const leased = await looking.lease
+      .acquire("lease://realm/area/early", 10)
+      .catch((error: Refused) => error)
+    if (leased instanceof Refused) expect(leased.message).toBe("5008 no fencing tokens: the disk is full")
+    expect(broker.records.filter(({ msg }) => msg === "a request threw")).toEqual([])
     expect((await probe(broker, "/readyz")).status).toBe(503)
     rmSync(filler)
     disk.resize("96m")
