@@ -318,7 +318,7 @@ export class LeaseDomain implements Domain<LeaseRequest, Reply> {
       renewals: 0,
       active: false,
       listed: false,
-      tally: this.tallies.of(family, route.segments[0]!),
+      tally: this.tallies.of(held.family, held.route.segments[0]!),
       dueMs: context.now + ttlMs,
       heapAt: -1,
     }

@@ -16,7 +16,6 @@ import {
 } from "../kit/chromium.ts"
 import { BUSY, makeTraffic } from "../kit/page-traffic.ts"
 import { openPathProxy } from "../kit/path-proxy.ts"
-import { until } from "../kit/patience.ts"
 import { newFolder, removeFolder } from "../kit/process.ts"
 
 describe("states", () => {
