@@ -156,7 +156,7 @@ function Strip({ history, metrics }: { readonly history: History; readonly metri
   const backlog = (point: Point): number | null =>
     point.ready === null ? null : point.ready + (point.delayed ?? 0)
   return (
-    <dl class="figures">
+    <dl class="figures" data-stale={metrics.state === "there" && metrics.stale}>
       <Figure
         name="Sessions"
         value={text(latest?.sessions, compact)}
