@@ -18,6 +18,7 @@ import {
 } from "../broker/config.ts"
 import { nearest } from "../broker/hint.ts"
 import type { BoundPort } from "../broker/transport/port.ts"
+import { SCHEMES } from "../protocol/route.ts"
 import { pageFolder } from "./page.ts"
 import { DEVELOPMENT_SECRET_FILE, mintToken } from "./token.ts"
 import { version } from "./version.ts"
@@ -171,7 +172,7 @@ async function welcome(config: Config, bound: BoundPort, secret: string): Promis
     subject: "dev",
     identity: "dev",
     identityClaim: config.jwtIdentityClaim,
-    permissions: null,
+    permissions: [...SCHEMES.map(scheme => `${scheme}://**#*`), "admin", "data:read"],
     expiresInSeconds: DAY_SECONDS,
     nowSeconds: Math.floor(Date.now() / 1_000),
   })
@@ -180,16 +181,17 @@ async function welcome(config: Config, bound: BoundPort, secret: string): Promis
     `
   Fitz ${version()} is running.
 
+    page           ${pageFolder() === null ? "not built" : `http://${host}:${bound.port}/`}
     HTTP, probes   http://${host}:${bound.port}/readyz
     WebSocket      ws://${host}:${bound.port}/ws
     raw TCP        ${host}:${bound.port}
     data           ${config.storageMode === "memory" ? "in memory" : config.storagePath}
 
-  A token for everything, good for a day (a new one: npx fitz token):
+  A token for everything, the page too, good for a day (a new one for programs: npx fitz token):
 
     ${token}
 
-  Next: see that it is ready, then connect a Fitz client with that token.
+  Next: open the page and paste the token there, or connect a Fitz client with it.
 
     npx fitz health --url http://${host}:${bound.port}
 

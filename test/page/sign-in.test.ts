@@ -135,9 +135,16 @@ describe("signing in", () => {
   })
 
   test("a token that ends ends the session of the page", async () => {
-    const page = await open("", { token: await mint({ permissions: ["admin"], expiresInSeconds: 8 }) })
+    const token = await mint({ permissions: ["admin"], expiresInSeconds: 200 })
+    tab = await openTab(browser, { token })
+    const { page } = tab
+    // The page's own time, moved by the test.
+    await page.clock.install()
+    await page.goto(at(""))
     await page.getByText(/This token expires in/).waitFor()
+    await page.clock.fastForward(201_000)
     await page.getByText("The token has expired.").waitFor()
     expect(await page.evaluate(() => sessionStorage.length)).toBe(0)
+    expect(await page.content()).not.toContain("What flows where")
   })
 })

@@ -209,7 +209,7 @@ function StatsStrip({ domain, view }: { readonly domain: Domain; readonly view: 
     )
   }
   return (
-    <dl class="figures">
+    <dl class="figures" data-stale={view.stale}>
       {countsOf(view.data).map(count => (
         <CountFigure key={count.key} count={count} domain={domain} />
       ))}
@@ -323,7 +323,7 @@ function columnsFor(domain: Domain, realm: string, area: string, sample: Resourc
         title: short,
         number: true,
         wide: at > 1,
-        width: "112px",
+        width: "96px",
         cell: row => {
           const count = countsOf(row).find(one => one.key === key)
           if (count === undefined) return <span class="dim">{"\u2013"}</span>
@@ -360,13 +360,15 @@ function ResourceTable({
         resources.length === 0 ? (
           <Empty title="No resource is in use">{WORDS[domain].empty}</Empty>
         ) : (
-          <RowsTable
-            label={`Resources of ${WORDS[domain].name} in ${realm}/${area}`}
-            columns={columnsFor(domain, realm, area, resources[0]!)}
-            rows={resources}
-            keyOf={row => row.resource}
-            empty={null}
-          />
+          <div class="aging" data-stale={view.state === "there" && view.stale}>
+            <RowsTable
+              label={`Resources of ${WORDS[domain].name} in ${realm}/${area}`}
+              columns={columnsFor(domain, realm, area, resources[0]!)}
+              rows={resources}
+              keyOf={row => row.resource}
+              empty={null}
+            />
+          </div>
         )
       }
     </Shown>

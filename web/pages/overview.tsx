@@ -1,12 +1,12 @@
 // The view that is left open: how the broker is in one sentence, what moves, and what somebody last did to it.
 // Everything here is about this one process.
 
-import type { AuditRecord, Diagnostics, Metrics, Stats } from "../api/types.ts"
+import type { AuditRecord, Diagnostics, DomainStats, Metrics, Stats } from "../api/types.ts"
 import { Chart, type Line } from "../parts/chart.tsx"
 import { Dot, Figure, Moment, Tag } from "../parts/figures.tsx"
 import { Flow } from "../parts/flow.tsx"
 import { Link } from "../parts/link.tsx"
-import { Empty, Panel, Shown, ViewPanel } from "../parts/panel.tsx"
+import { AsOf, Empty, Panel, Shown, ViewPanel } from "../parts/panel.tsx"
 import { useAllStats, useHistory, useReadiness, useStats, useVerdict } from "../state/live.ts"
 import type { Figure as FigureName, History, Point } from "../state/metrics.ts"
 import { LIST_EVERY_MS, STATS_EVERY_MS, useApi, type View } from "../state/query.ts"
@@ -38,11 +38,51 @@ export function Overview() {
         </p>
       )}
       <Strip history={history} metrics={metrics} />
-      <ViewPanel
-        title="What flows where"
-        view={stats}
-        lines={7}
-        end={
+      <FlowPanel stats={stats} domains={domains} diagnostics={diagnostics} history={history} />
+      <Charts history={history} metrics={metrics} />
+      <div class="grid">
+        <Movers history={history} metrics={metrics} />
+        <RecentAudit />
+      </div>
+    </>
+  )
+}
+
+interface FlowPanelProps {
+  readonly stats: View<Stats>
+  readonly domains: Readonly<Record<Domain, View<DomainStats>>>
+  readonly diagnostics: Readonly<Partial<Record<Domain, Diagnostics>>>
+  readonly history: History
+}
+
+/** The picture from one answer about all; where that does not come, from those of the domains that do answer. */
+function FlowPanel({ stats, domains, diagnostics, history }: FlowPanelProps) {
+  const each: Partial<Record<Domain, Readonly<Record<string, unknown>>>> = {}
+  for (const domain of DOMAINS) {
+    const view = domains[domain]
+    if (view.state === "there") each[domain] = view.data
+  }
+  const partly = stats.state === "failed" && Object.keys(each).length > 0
+  const storageBytes = history.scrape?.value("fitz_storage_size_bytes") ?? null
+  const picture = (
+    broker: Stats["broker"] | null,
+    figures: Readonly<Partial<Record<Domain, Readonly<Record<string, unknown>>>>>,
+  ) => (
+    <Flow
+      broker={broker}
+      domains={figures}
+      points={history.points}
+      diagnostics={diagnostics}
+      storageBytes={storageBytes}
+    />
+  )
+  return (
+    <Panel
+      title="What flows where"
+      stale={stats.state === "there" && stats.stale}
+      end={
+        <>
+          <AsOf view={stats} />
           <span class="legend">
             <span data-lifetime="durable">
               <i /> durable: in the store
@@ -51,23 +91,17 @@ export function Overview() {
               <i /> live: in memory
             </span>
           </span>
-        }
-      >
-        {data => (
-          <Flow
-            stats={data}
-            points={history.points}
-            diagnostics={diagnostics}
-            storageBytes={history.scrape?.value("fitz_storage_size_bytes") ?? null}
-          />
-        )}
-      </ViewPanel>
-      <Charts history={history} metrics={metrics} />
-      <div class="grid">
-        <Movers history={history} metrics={metrics} />
-        <RecentAudit />
-      </div>
-    </>
+        </>
+      }
+    >
+      {partly ? (
+        picture(null, each)
+      ) : (
+        <Shown view={stats} lines={7}>
+          {data => picture(data.broker, data.domains)}
+        </Shown>
+      )}
+    </Panel>
   )
 }
 
@@ -122,7 +156,7 @@ function Strip({ history, metrics }: { readonly history: History; readonly metri
   const backlog = (point: Point): number | null =>
     point.ready === null ? null : point.ready + (point.delayed ?? 0)
   return (
-    <dl class="figures">
+    <dl class="figures" data-stale={metrics.state === "there" && metrics.stale}>
       <Figure
         name="Sessions"
         value={text(latest?.sessions, compact)}

@@ -46,7 +46,7 @@ export function ResourcePage({ domain, place }: { readonly domain: Domain; reado
         </div>
       </div>
       {view.state === "there" ? (
-        <DetailStrip domain={domain} detail={view.data} />
+        <DetailStrip domain={domain} detail={view.data} stale={view.stale} />
       ) : (
         <Panel>
           <Shown view={view} lines={2}>
@@ -68,11 +68,19 @@ export function ResourcePage({ domain, place }: { readonly domain: Domain; reado
   )
 }
 
-function DetailStrip({ domain, detail }: { readonly domain: Domain; readonly detail: ResourceDetail }) {
+function DetailStrip({
+  domain,
+  detail,
+  stale,
+}: {
+  readonly domain: Domain
+  readonly detail: ResourceDetail
+  readonly stale: boolean
+}) {
   const cron = detail["cron"]
   const next = detail["next_run"]
   return (
-    <dl class="figures">
+    <dl class="figures" data-stale={stale}>
       {countsOf(detail).map(count => (
         <CountFigure key={count.key} count={count} domain={domain} />
       ))}

@@ -90,7 +90,7 @@ export function SignIn({ why }: { readonly why: string | null }) {
         )}
         <SignInForm />
         <p>
-          At a terminal beside a development broker: <code>npx fitz token</code>
+          At a terminal beside a development broker: <code>npx fitz token --permission admin data:read</code>
         </p>
       </form>
     </main>

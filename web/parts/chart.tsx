@@ -87,7 +87,7 @@ export function Chart({ title, timesMs, lines, format, spanMs = SPAN_MS, height 
         width: element.clientWidth,
         height,
         legend: { show: false },
-        padding: [8, 2, 0, 0],
+        padding: [8, 18, 0, 0],
         cursor: { sync: { key: cursors.key }, drag: { x: false, y: false }, points: { size: 6 } },
         scales: {
           x: { time: true, range: () => rangeNow.current() },

@@ -13,7 +13,9 @@ import { Link } from "./link.tsx"
 type LaneState = "quiet" | "flowing" | "pressure" | "blocked"
 
 interface FlowProps {
-  readonly stats: Stats
+  readonly broker: Pick<Stats["broker"], "sessions" | "connections"> | null
+  /** A domain that does not answer is missing, and is shown as such. */
+  readonly domains: Readonly<Partial<Record<Domain, Readonly<Record<string, unknown>>>>>
   readonly points: readonly Point[]
   readonly diagnostics: Readonly<Partial<Record<Domain, Diagnostics>>>
   readonly storageBytes: number | null
@@ -30,13 +32,21 @@ const HELD: Readonly<Record<Domain, readonly [key: string, one: string, many: st
   lease: ["leases_active", "lease", "leases"],
 }
 
-function rateOf(stats: Stats, domain: Domain, point: Point | null): number {
+function rateOf(
+  figures: Readonly<Record<string, unknown>> | undefined,
+  domain: Domain,
+  point: Point | null,
+): number {
   const measured = point?.operations[domain]
   if (measured !== null && measured !== undefined) return measured
-  const block = stats.domains[domain]
-  const perMinute = block["executions_per_minute"]
-  if (perMinute !== undefined) return perMinute / 60
-  return block["operations_per_second"] ?? block["publishes_per_second"] ?? 0
+  const perMinute = numberIn(figures, "executions_per_minute")
+  if (perMinute !== null) return perMinute / 60
+  return numberIn(figures, "operations_per_second") ?? numberIn(figures, "publishes_per_second") ?? 0
+}
+
+function numberIn(figures: Readonly<Record<string, unknown>> | undefined, key: string): number | null {
+  const value = figures?.[key]
+  return typeof value === "number" ? value : null
 }
 
 function stateOf(rate: number, diagnostics: Diagnostics | undefined): LaneState {
@@ -98,11 +108,11 @@ function Pipes({
   )
 }
 
-export function Flow({ stats, points, diagnostics, storageBytes }: FlowProps) {
+export function Flow({ broker, domains, points, diagnostics, storageBytes }: FlowProps) {
   const latest = points.at(-1) ?? null
   const lanes = DOMAINS.map((domain, at) => ({
     domain,
-    rate: rateOf(stats, domain, latest),
+    rate: rateOf(domains[domain], domain, latest),
     y: at * ROW + ROW / 2,
   }))
   const durable = lanes.filter(({ domain }) => WORDS[domain].lane === "durable")
@@ -113,9 +123,9 @@ export function Flow({ stats, points, diagnostics, storageBytes }: FlowProps) {
         <h3>Programs</h3>
         <dl>
           <dt>sessions</dt>
-          <dd>{compact(stats.broker.sessions)}</dd>
+          <dd>{counted(broker?.sessions)}</dd>
           <dt>connections</dt>
-          <dd>{compact(stats.broker.connections)}</dd>
+          <dd>{counted(broker?.connections)}</dd>
           <dt>frames in</dt>
           <dd>{perSecond(latest?.framesIn)}</dd>
           <dt>frames out</dt>
@@ -128,8 +138,8 @@ export function Flow({ stats, points, diagnostics, storageBytes }: FlowProps) {
           const { name, lane } = WORDS[domain]
           const Icon = DOMAIN_ICONS[domain]
           const [key, one, many] = HELD[domain]
-          const held = stats.domains[domain][key] ?? 0
-          const state = stateOf(rate, diagnostics[domain])
+          const held = numberIn(domains[domain], key)
+          const state = domains[domain] === undefined ? "blocked" : stateOf(rate, diagnostics[domain])
           return (
             <li data-lifetime={lane}>
               <Link to={domain} class="lane" data-state={state}>
@@ -145,7 +155,13 @@ export function Flow({ stats, points, diagnostics, storageBytes }: FlowProps) {
                   {compact(rate)} <small>/s</small>
                 </span>
                 <span class="active">
-                  {compact(held)} <small>{held === 1 ? one : many}</small>
+                  {held === null ? (
+                    "no answer"
+                  ) : (
+                    <>
+                      {compact(held)} <small>{held === 1 ? one : many}</small>
+                    </>
+                  )}
                 </span>
               </Link>
             </li>
@@ -157,11 +173,11 @@ export function Flow({ stats, points, diagnostics, storageBytes }: FlowProps) {
         <h3>Store</h3>
         <dl>
           <dt>keys</dt>
-          <dd>{compact(stats.domains.kv["keys_total"] ?? 0)}</dd>
+          <dd>{counted(numberIn(domains.kv, "keys_total"))}</dd>
           <dt>events</dt>
-          <dd>{compact(stats.domains.stream["events_total"] ?? 0)}</dd>
+          <dd>{counted(numberIn(domains.stream, "events_total"))}</dd>
           <dt>messages</dt>
-          <dd>{compact(stats.domains.queue["messages_pending"] ?? 0)}</dd>
+          <dd>{counted(numberIn(domains.queue, "messages_pending"))}</dd>
           <dt>size</dt>
           <dd>{storageBytes === null ? "\u2013" : bytes(storageBytes)}</dd>
           <dt>commit p50</dt>
@@ -172,6 +188,10 @@ export function Flow({ stats, points, diagnostics, storageBytes }: FlowProps) {
       </div>
     </div>
   )
+}
+
+function counted(value: number | null | undefined): string {
+  return value === null || value === undefined ? "\u2013" : compact(value)
 }
 
 function perSecond(value: number | null | undefined): string {

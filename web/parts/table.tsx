@@ -88,7 +88,7 @@ function Grid<Row>({ label, columns, total, row, keyOf, onSpan, span, head, sort
           </tr>
         </thead>
         <tbody>
-          {from > 0 && <Space key="above" rows={from} columns={columns.length} />}
+          {from > 0 && <Space key="above" rows={from} />}
           {Array.from({ length: to - from }, (_, at) => {
             const index = from + at
             const one = row(index)
@@ -102,7 +102,7 @@ function Grid<Row>({ label, columns, total, row, keyOf, onSpan, span, head, sort
               </tr>
             )
           })}
-          {to < total && <Space key="below" rows={total - to} columns={columns.length} />}
+          {to < total && <Space key="below" rows={total - to} />}
         </tbody>
       </table>
     </section>
@@ -119,11 +119,11 @@ function widths<Row>(columns: readonly Column<Row>[]): Record<string, string> {
   return { "--full": sum(columns), "--narrow": sum(columns.filter(({ wide }) => wide !== true)) }
 }
 
-function Space({ rows, columns }: { readonly rows: number; readonly columns: number }) {
+function Space({ rows }: { readonly rows: number }) {
   return (
     // biome-ignore lint/a11y/noAriaHiddenOnFocusable: a row without content takes no focus
     <tr class="space" aria-hidden="true" style={{ height: `${rows * ROW_PX}px` }}>
-      <td colSpan={columns} />
+      <td />
     </tr>
   )
 }
