@@ -1,5 +1,5 @@
 // Who asks, over HTTP: the page and other tools show at once what a credential may do, instead of finding out by
-// being refused (admin-api §23, B21; docs/decisions/0022-who-asks.md). Never says anything about the credential itself.
+// being refused (admin-api §23, B21; docs/decisions/0023-who-asks.md). Never says anything about the credential itself.
 
 import { z } from "zod"
 import type { Permission } from "./access.ts"
