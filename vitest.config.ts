@@ -34,10 +34,11 @@ export default defineConfig({
           // One Kubernetes for all of them, begun before the other tests and awaited after them.
           globalSetup: "test/cluster/global.ts",
           sequence: { groupOrder: 1 },
-          testTimeout: 180_000,
+          testTimeout: 300_000,
           // The first build of the cluster's program takes minutes.
           hookTimeout: 1_500_000,
-          maxWorkers: 2,
+          // Kubernetes itself needs the other processor.
+          maxWorkers: 1,
         },
       },
       {

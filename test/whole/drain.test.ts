@@ -47,43 +47,45 @@ async function signal(place: Place, name: NodeJS.Signals): Promise<void> {
   await place.broker.logged("draining")
 }
 
-test.each(["SIGTERM", "SIGINT"] as const)("D-4 D-5 D-6 H-5 T-17: doors and probes after %s", name =>
-  onGround(async ground => {
-    const place = await ground.start(30)
-    const { port } = place.broker
-    const staying = await place.open("ws")
-    await staying.settle()
-    await signal(place, name)
-    const ready = await ask(port, "/readyz")
-    expect([ready.status, ready.headers["retry-after"]]).toEqual([503, "1"])
-    expect(JSON.parse(ready.text)).toMatchObject({
-      status: "not_ready",
-      checks: { storage: "ok", domains_initialized: "ok", accepting_traffic: "draining" },
-      error: { code: "shutting_down" },
-    })
-    for (const [path, status] of [
-      ["/healthz", 200],
-      ["/startupz", 200],
-      ["/health", 503],
-      ["/nothing/here", 404],
-    ] as const)
-      expect((await ask(port, path)).status, path).toBe(status)
-    const upgrade = await askUpgrade(port)
-    expect([upgrade.status, JSON.parse(upgrade.text).code]).toEqual([503, "shutting_down"])
-    const stranger = new Caller(await openWire("tcp", port))
-    stranger.send(1, Buffer.of())
-    await stranger.closed
-    expect(stranger.received).toEqual([])
-    // Still there, still served.
-    await staying.settle()
-    expect((await ask(port, "/healthz")).status).toBe(200)
-    await staying.close()
-    expect(await place.broker.exited).toBe(0)
-    expect(ground.logBytes).toBe(0)
-  }),
+test.concurrent.each(["SIGTERM", "SIGINT"] as const)(
+  "D-4 D-5 D-6 H-5 T-17: doors and probes after %s",
+  name =>
+    onGround(async ground => {
+      const place = await ground.start(30)
+      const { port } = place.broker
+      const staying = await place.open("ws")
+      await staying.settle()
+      await signal(place, name)
+      const ready = await ask(port, "/readyz")
+      expect([ready.status, ready.headers["retry-after"]]).toEqual([503, "1"])
+      expect(JSON.parse(ready.text)).toMatchObject({
+        status: "not_ready",
+        checks: { storage: "ok", domains_initialized: "ok", accepting_traffic: "draining" },
+        error: { code: "shutting_down" },
+      })
+      for (const [path, status] of [
+        ["/healthz", 200],
+        ["/startupz", 200],
+        ["/health", 503],
+        ["/nothing/here", 404],
+      ] as const)
+        expect((await ask(port, path)).status, path).toBe(status)
+      const upgrade = await askUpgrade(port)
+      expect([upgrade.status, JSON.parse(upgrade.text).code]).toEqual([503, "shutting_down"])
+      const stranger = new Caller(await openWire("tcp", port))
+      stranger.send(1, Buffer.of())
+      await stranger.closed
+      expect(stranger.received).toEqual([])
+      // Still there, still served.
+      await staying.settle()
+      expect((await ask(port, "/healthz")).status).toBe(200)
+      await staying.close()
+      expect(await place.broker.exited).toBe(0)
+      expect(ground.logBytes).toBe(0)
+    }),
 )
 
-describe.each(TRANSPORTS)("programs over %s while the broker drains", transport => {
+describe.concurrent.each(TRANSPORTS)("programs over %s while the broker drains", transport => {
   test("D-7 D-8 D-9: nothing waits any more, everything else is served as ever", () =>
     onGround(async ground => {
       const place = await ground.start(30, { FITZ_RPC_TIMEOUT_SECONDS: "3600" })
@@ -248,7 +250,7 @@ test("D-9 D-11: what else is connected keeps nobody waiting", () =>
     for (const program of deaf) program.wire.cut()
   }))
 
-test.each([
+test.concurrent.each([
   ["SIGTERM", "SIGTERM"],
   ["SIGINT", "SIGINT"],
   ["SIGTERM", "SIGINT"],
