@@ -35,6 +35,8 @@ export default defineConfig({
           globalSetup: "test/cluster/global.ts",
           sequence: { groupOrder: 1 },
           testTimeout: 300_000,
+          // A Kubernetes of two processors stalls now and then; what had to be tried twice is printed at the end.
+          retry: 1,
           // The first build of the cluster's program takes minutes.
           hookTimeout: 1_500_000,
           // Kubernetes itself needs the other processor.
@@ -48,6 +50,7 @@ export default defineConfig({
           globalSetup: ["test/kit/page-files.ts"],
           testTimeout: 120_000,
           hookTimeout: 300_000,
+          retry: 1,
           sequence: { groupOrder: 2 },
           maxWorkers: 1,
         },

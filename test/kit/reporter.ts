@@ -1,4 +1,4 @@
-// What a run came to, on its last line, and why anything was left out. A test that is skipped without a
+// What a run came to, on its last line, why anything was left out, and what had to be tried twice. A test that is skipped without a
 // reason counts as failed: nobody would ever find out what it no longer proves.
 
 import type { SerializedError } from "vitest"
@@ -17,6 +17,8 @@ export class Counts implements Reporter {
       failed += module.errors().length
       for (const test of module.children.allTests()) {
         const { state } = test.result()
+        const again = test.diagnostic()?.retryCount ?? 0
+        if (again > 0) console.log(`tried again: ${module.relativeModuleId} > ${test.fullName}`)
         if (state === "passed") passed++
         else if (state === "failed") failed++
         else {
