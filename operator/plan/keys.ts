@@ -24,6 +24,8 @@ export const METRICS_TOKEN_MS = 72 * HOUR_MS
 export const METRICS_RENEW_MS = 48 * HOUR_MS
 const NOT_LOADED_MS = 600_000
 const ASK_AGAIN_MS = 10_000
+/** A key ends on nothing older than this. */
+const FRESH_MS = 30_000
 
 export const ROTATE = "fitz.dev/rotate-keys"
 export const REVOKE = "fitz.dev/revoke-keys"
@@ -242,7 +244,10 @@ export function planKeys(o: KeysObserved): KeysPlan {
       const keys = o.view?.keys ?? null
       const used = keys?.find(key => key.kid === signing.previousKid)?.lastVerifiedAt ?? null
       const quietAt = used === null ? now : used + durationMs(spec.auth.maxTokenTTL)
-      if (keys === null) return done(finding("AuthReady", "Rotating"), ASK_AGAIN_MS, { asksBroker: true })
+      // What was said minutes ago does not know of a token that came since.
+      const fresh = o.view !== null && now - o.view.readAt < FRESH_MS
+      if (keys === null || !fresh)
+        return done(finding("AuthReady", "Rotating"), ASK_AGAIN_MS, { asksBroker: true })
       if (quietAt <= now) {
         patch({ make: "state", keepPrevious: false, state: move("Steady") })
         events.push({ type: "Normal", reason: "KeyRetired", note: "The old key is no longer accepted." })

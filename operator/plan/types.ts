@@ -91,6 +91,8 @@ export interface BrokerView {
   readonly reachable: "Answering" | "ConnectFailed" | "Timeout" | "Unauthorized" | "NotReady"
   readonly version: string | null
   readonly storageId: string | null
+  /** When the broker said so. */
+  readonly readAt: number
   /** Keys of the generated source; null where the broker did not say. */
   readonly keys: readonly LoadedKey[] | null
   readonly keysError: string | null

@@ -313,9 +313,16 @@ export class Ledger {
   }
 
   private async readDefinitions(caller: Caller): Promise<Map<string, string>> {
-    const { entries, total } = await caller.schedule.list(0, 1_000)
-    if (total !== entries.length) throw new Error("the list of definitions is not whole")
-    const own = entries.filter(({ route }) => route.startsWith(`schedule://${this.name}/`))
+    // A page holds what fits into one frame.
+    const all: Awaited<ReturnType<Caller["schedule"]["list"]>>["entries"] = []
+    for (let total = 1; all.length < total; ) {
+      const page = await caller.schedule.list(all.length, 1_000)
+      if (page.entries.length === 0 && page.total > all.length)
+        throw new Error("a page of definitions is empty")
+      all.push(...page.entries)
+      total = page.total
+    }
+    const own = all.filter(({ route }) => route.startsWith(`schedule://${this.name}/`))
     return new Map(own.map(({ route, payload }) => [route, payload.toString()]))
   }
 
